@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: MIT
+#include "faiss_ext/IndexRotorQuant.h"
+
+#include <faiss/impl/AuxIndexStructures.h>
+#include <faiss/impl/IDSelector.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <typeinfo>
+#include <vector>
+
+#include "faiss_ext/boundary.h"
+#include "rotorquant/random.h"
+
+namespace rotorquant {
+namespace {
+
+/// What Codec::train would look at anyway: choosing the rows here keeps the residuals of a large
+/// training set out of memory.
+constexpr size_t max_train_rows = 65536;
+constexpr size_t block_floats = size_t{1} << 21;  // 8 MiB of vectors at a time
+
+/// Vectors to work on at a time, whole scan blocks.
+size_t block_rows(size_t d) {
+  return std::max<size_t>(1, block_floats / d / block_vectors) * block_vectors;
+}
+
+/// Calls f(first, rows) for consecutive blocks of 0 .. n - 1.
+template <class F>
+void for_blocks(size_t n, size_t d, F&& f) {
+  const size_t step = block_rows(d);
+  for (size_t first = 0; first < n; first += step) {
+    f(first, std::min(step, n - first));
+  }
+}
+
+CodecParams codec_params(int d, int bits, bool learned) {
+  require_faiss(d >= 1, "d", "at least 1", d);
+  CodecParams params;
+  params.d = static_cast<size_t>(d);
+  params.bits = bits;
+  params.frame = learned ? FrameKind::learned : FrameKind::rotor_layers;
+  return params;
+}
+
+int checked_dimension(const CodecParams& params) {
+  require_faiss(params.d >= 1 && params.d <= std::numeric_limits<int>::max(), "d",
+                "1 to 2147483647", params.d);
+  return static_cast<int>(params.d);
+}
+
+Metric core_metric(faiss::MetricType metric) {
+  require_faiss(metric == faiss::METRIC_L2 || metric == faiss::METRIC_INNER_PRODUCT, "metric",
+                "METRIC_L2 or METRIC_INNER_PRODUCT", static_cast<int>(metric));
+  return metric == faiss::METRIC_L2 ? Metric::l2 : Metric::inner_product;
+}
+
+size_t checked_count(idx_t n, const char* what = "n") {
+  require_faiss(n >= 0, what, "at least 0", n);
+  return static_cast<size_t>(n);
+}
+
+/// The mean of all rows, summed in double in order: the same for every thread count.
+std::vector<float> mean_row(const float* x, size_t n, size_t d) {
+  std::vector<double> sum(d, 0.0);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < d; ++j) {
+      sum[j] += x[i * d + j];
+    }
+  }
+  std::vector<float> mean(d);
+  std::transform(sum.begin(), sum.end(), mean.begin(),
+                 [n](double s) { return static_cast<float>(s / static_cast<double>(n)); });
+  return mean;
+}
+
+/// Row i of the sample: one from each of `rows` equal strata, so that sorted input is covered
+/// evenly and periodic input does not alias.
+std::vector<float> sample_rows(const float* x, size_t n, size_t d, uint64_t seed) {
+  const size_t rows = std::min(n, max_train_rows);
+  std::vector<float> sample(rows * d);
+  Rng rng(seed, max_train_rows);
+  for (size_t i = 0; i < rows; ++i) {
+    const size_t begin = i * n / rows;
+    const size_t end = (i + 1) * n / rows;
+    const size_t row = begin + static_cast<size_t>(rng.below(end - begin));
+    std::copy_n(x + row * d, d, sample.begin() + static_cast<std::ptrdiff_t>(i * d));
+  }
+  return sample;
+}
+
+/// Smallest is nearest in the core, FAISS wants similarities for inner products, and pads with the
+/// largest finite number where the core pads with infinity.
+void to_faiss_distances(Metric metric, size_t n, float* distances) {
+  constexpr float worst = std::numeric_limits<float>::max();
+  for (size_t i = 0; i < n; ++i) {
+    const float distance = std::min(distances[i], worst);
+    distances[i] = metric == Metric::l2 ? distance : -distance;
+  }
+}
+
+/// FAISS's selector inside the core's scan. Does not own it.
+class SelectorFilter final : public IdFilter {
+ public:
+  explicit SelectorFilter(const faiss::IDSelector& sel) : sel_(sel) {}
+  bool allows(int64_t id) const override { return sel_.is_member(id); }
+
+ private:
+  const faiss::IDSelector& sel_;
+};
+
+/// The parameters of one call together with the filter they point to.
+struct Call {
+  Call(const IndexRotorQuant& index, const faiss::SearchParameters* faiss_params)
+      : params(index.resolve(faiss_params)) {
+    if (faiss_params != nullptr && faiss_params->sel != nullptr) {
+      filter = std::make_unique<SelectorFilter>(*faiss_params->sel);
+      params.filter = filter.get();
+    }
+  }
+  SearchParams params;
+  std::unique_ptr<SelectorFilter> filter;
+};
+
+class RotorQuantDistanceComputer final : public faiss::DistanceComputer {
+ public:
+  explicit RotorQuantDistanceComputer(const IndexRotorQuant& index)
+      : scorer_(index.codec, index.space, index.store),
+        sign_(index.space.metric == Metric::l2 ? 1.0F : -1.0F),
+        d_(static_cast<size_t>(index.d)) {}
+
+  // Graph searches call this inside OpenMP regions, where an exception would end the process: a
+  // query that is not finite is infinitely far from everything instead.
+  void set_query(const float* x) override {
+    usable_ = std::all_of(x, x + d_, [](float v) { return std::isfinite(v); });
+    if (usable_) {
+      scorer_.set_query(x);
+    }
+  }
+  float operator()(idx_t i) override {
+    return sign_ *
+           (usable_ ? scorer_.distance(static_cast<size_t>(i)) : std::numeric_limits<float>::max());
+  }
+  float symmetric_dis(idx_t i, idx_t j) override {
+    return sign_ * scorer_.between(static_cast<size_t>(i), static_cast<size_t>(j));
+  }
+
+ private:
+  StoreScorer scorer_;
+  float sign_;
+  size_t d_;
+  bool usable_ = false;
+};
+
+/// Not all exponent bits set: neither infinity nor NaN.
+bool is_finite_half(const uint8_t* bytes) {
+  constexpr uint8_t exponent = 0x7C;  // in the upper byte
+  return (bytes[1] & exponent) != exponent;
+}
+
+bool is_finite_float(const uint8_t* bytes) {
+  float value;
+  std::memcpy(&value, bytes, sizeof(value));
+  return std::isfinite(value);
+}
+
+bool has_finite_factors(const CodeLayout& layout, const uint8_t* code) {
+  const uint8_t* scan = code + layout.scan_factor_offset();
+  bool finite = is_finite_half(scan) && is_finite_float(scan + 2);
+  const uint8_t* factor = code + layout.factor_offset();
+  for (size_t i = 0; i < layout.factor_count(); ++i) {
+    finite = finite && (layout.wide_factors ? is_finite_float(factor + 4 * i)
+                                            : is_finite_half(factor + 2 * i));
+  }
+  return finite;
+}
+
+std::vector<uint8_t> serialized(const Codec& codec) {
+  ByteWriter out;
+  codec.write(out);
+  return out.take();
+}
+
+}  // namespace
+
+IndexRotorQuant::IndexRotorQuant() = default;
+
+IndexRotorQuant::IndexRotorQuant(const CodecParams& params, faiss::MetricType metric)
+    : Index(checked_dimension(params), metric) {
+  space.metric = core_metric(metric);
+  faiss_boundary([&] {
+    codec = Codec(params);
+    store = CodeStore(codec.layout());
+  });
+  is_trained = codec.is_trained();
+}
+
+IndexRotorQuant::IndexRotorQuant(int dim, int bits, bool learned, faiss::MetricType metric)
+    : IndexRotorQuant(codec_params(dim, bits, learned), metric) {}
+
+void IndexRotorQuant::train(idx_t n, const float* x) {
+  require_faiss(ntotal == 0, "train: vectors in the index", 0, ntotal);
+  const size_t rows = checked_count(n);
+  const bool learned = codec.params().frame == FrameKind::learned;
+  require_faiss(rows > 0 || !learned, "train: vectors", "at least 1", rows);
+  if (rows == 0) {
+    return;
+  }
+  faiss_boundary([&] {
+    const auto dim = static_cast<size_t>(d);
+    require_finite(x, rows, dim, "train: x");
+    Space centred{space.metric, mean_row(x, rows, dim)};
+    if (learned) {
+      Codec fresh(codec.params());
+      const std::vector<float> sample = sample_rows(x, rows, dim, codec.params().seed);
+      std::vector<float> residuals(sample.size());
+      std::vector<float> unused(sample.size() / dim);
+      centred.split(sample.data(), unused.size(), dim, residuals.data(), unused.data());
+      fresh.train(residuals.data(), unused.size());
+      store = CodeStore(fresh.layout());
+      codec = std::move(fresh);
+    }
+    space = std::move(centred);
+  });
+  is_trained = true;
+}
+
+void IndexRotorQuant::add(idx_t n, const float* x) {
+  const size_t rows = checked_count(n);
+  require_faiss(codec.is_trained(), "add: index", "a trained one", "an untrained one");
+  const auto dim = static_cast<size_t>(d);
+  const size_t before = store.size();
+  faiss_boundary([&] { require_finite(x, rows, dim, "add: x"); });
+  try {
+    if (rows > before / 4) {
+      store.reserve(before + rows);  // exact; small additions keep growing geometrically
+    }
+    std::vector<uint8_t> codes;
+    for_blocks(rows, dim, [&](size_t first, size_t count) {
+      codes.resize(count * codec.code_bytes());
+      sa_encode(static_cast<idx_t>(count), x + first * dim, codes.data());
+      store.append(codes.data(), count);
+    });
+  } catch (...) {
+    store.truncate(before);
+    throw;
+  }
+  ntotal = static_cast<idx_t>(store.size());
+}
+
+SearchParams IndexRotorQuant::resolve(const faiss::SearchParameters* params) const {
+  SearchParams resolved;
+  resolved.refine_error_scale = refine_error_scale;
+  resolved.k_factor = k_factor;
+  const auto* own = dynamic_cast<const SearchParametersRotorQuant*>(params);
+  if (own == nullptr) {
+    // A derived type carries wishes that could not be met: better said than ignored.
+    require_faiss(params == nullptr || typeid(*params) == typeid(faiss::SearchParameters),
+                  "search parameters", "SearchParametersRotorQuant or faiss::SearchParameters",
+                  params == nullptr ? "" : typeid(*params).name());
+    return resolved;
+  }
+  if (own->refine_error_scale >= 0.0F) {
+    resolved.refine_error_scale = own->refine_error_scale;
+  }
+  if (own->k_factor != 0) {
+    resolved.k_factor = own->k_factor;
+  }
+  resolved.levels = own->levels;
+  resolved.estimator = own->estimator;
+  resolved.threads = own->threads;
+  resolved.stats = own->stats;
+  return resolved;
+}
+
+void IndexRotorQuant::search(idx_t n, const float* x, idx_t k, float* distances, idx_t* labels,
+                             const faiss::SearchParameters* params) const {
+  require_faiss(k > 0, "search: k", "at least 1", k);
+  const size_t queries = checked_count(n);
+  require_faiss(codec.is_trained(), "search: index", "a trained one", "an untrained one");
+  const Call call(*this, params);
+  if (queries == 0) {
+    return;
+  }
+  faiss_boundary([&] {
+    require_finite(x, queries, static_cast<size_t>(d), "search: x");
+    rotorquant::search(codec, space, store, x, queries, static_cast<size_t>(k), call.params,
+                       distances, labels);
+  });
+  to_faiss_distances(space.metric, queries * static_cast<size_t>(k), distances);
+}
+
+void IndexRotorQuant::range_search(idx_t n, const float* x, float radius,
+                                   faiss::RangeSearchResult* result,
+                                   const faiss::SearchParameters* params) const {
+  const size_t queries = checked_count(n);
+  require_faiss(result->nq == queries, "range_search: queries of the result", queries, result->nq);
+  require_faiss(codec.is_trained(), "range_search: index", "a trained one", "an untrained one");
+  require_faiss(!std::isnan(radius), "range_search: radius", "a number", radius);
+  const Call call(*this, params);
+  const float sign = space.metric == Metric::l2 ? 1.0F : -1.0F;
+  const std::vector<std::vector<RangeHit>> hits = faiss_boundary([&] {
+    require_finite(x, queries, static_cast<size_t>(d), "range_search: x");
+    return rotorquant::range_search(codec, space, store, x, queries, sign * radius, call.params);
+  });
+  // FAISS's two steps: lims first holds counts, and do_allocation() makes offsets of them.
+  for (size_t i = 0; i < queries; ++i) {
+    result->lims[i] = hits[i].size();
+  }
+  result->do_allocation();
+  for (size_t i = 0; i < queries; ++i) {
+    for (size_t j = 0; j < hits[i].size(); ++j) {
+      result->labels[result->lims[i] + j] = hits[i][j].id;
+      result->distances[result->lims[i] + j] = sign * hits[i][j].distance;
+    }
+  }
+}
+
+void IndexRotorQuant::reset() {
+  store.clear();
+  ntotal = 0;
+}
+
+size_t IndexRotorQuant::remove_ids(const faiss::IDSelector& sel) {
+  size_t kept = 0;
+  for (size_t i = 0; i < store.size(); ++i) {
+    if (sel.is_member(static_cast<idx_t>(i))) {
+      continue;
+    }
+    if (kept != i) {
+      store.copy_within(i, kept);
+    }
+    ++kept;
+  }
+  const size_t removed = store.size() - kept;
+  store.truncate(kept);
+  ntotal = static_cast<idx_t>(kept);
+  return removed;
+}
+
+void IndexRotorQuant::reconstruct(idx_t key, float* recons) const {
+  reconstruct_n(key, 1, recons);
+}
+
+void IndexRotorQuant::reconstruct_n(idx_t i0, idx_t ni, float* recons) const {
+  const size_t rows = checked_count(ni, "reconstruct: number of vectors");
+  require_faiss(i0 >= 0 && i0 <= ntotal && ni <= ntotal - i0, "reconstruct: ids",
+                "below " + std::to_string(ntotal),
+                std::to_string(i0) + " and " + std::to_string(ni) + " in all");
+  const auto dim = static_cast<size_t>(d);
+  std::vector<uint8_t> codes;
+  for_blocks(rows, dim, [&](size_t first, size_t count) {
+    codes.resize(count * codec.code_bytes());
+    store.pack(static_cast<size_t>(i0) + first, count, codes.data());
+    sa_decode(static_cast<idx_t>(count), codes.data(), recons + first * dim);
+  });
+}
+
+faiss::DistanceComputer* IndexRotorQuant::get_distance_computer() const {
+  require_faiss(codec.is_trained(), "distance computer: index", "a trained one",
+                "an untrained one");
+  return new RotorQuantDistanceComputer(*this);  // the caller's by FAISS convention
+}
+
+void IndexRotorQuant::compute_distance_subset(idx_t n, const float* x, idx_t k, float* distances,
+                                              const idx_t* labels) const {
+  const size_t queries = checked_count(n);
+  const size_t per_query = checked_count(k, "k");
+  faiss_boundary([&] { require_finite(x, queries, static_cast<size_t>(d), "distance subset: x"); });
+  const idx_t* end = labels + queries * per_query;
+  const idx_t* wrong = std::find_if(labels, end, [this](idx_t id) { return id >= ntotal; });
+  require_faiss(wrong == end, "distance subset: labels", "below " + std::to_string(ntotal),
+                wrong == end ? 0 : *wrong);
+  constexpr float worst = std::numeric_limits<float>::max();
+  const float missing = space.metric == Metric::l2 ? worst : -worst;
+#pragma omp parallel if (queries > 1)
+  {
+    const std::unique_ptr<faiss::DistanceComputer> computer(get_distance_computer());
+#pragma omp for
+    for (size_t i = 0; i < queries; ++i) {
+      computer->set_query(x + i * static_cast<size_t>(d));
+      for (size_t j = i * per_query; j < (i + 1) * per_query; ++j) {
+        distances[j] = labels[j] < 0 ? missing : (*computer)(labels[j]);
+      }
+    }
+  }
+}
+
+size_t IndexRotorQuant::sa_code_size() const {
+  return codec.code_bytes();
+}
+
+void IndexRotorQuant::sa_encode(idx_t n, const float* x, uint8_t* bytes) const {
+  const size_t rows = checked_count(n);
+  require_faiss(codec.is_trained(), "encode: index", "a trained one", "an untrained one");
+  const auto dim = static_cast<size_t>(d);
+  std::vector<float> residuals;
+  std::vector<float> additive;
+  faiss_boundary([&] {
+    require_finite(x, rows, dim, "encode: x");
+    for_blocks(rows, dim, [&](size_t first, size_t count) {
+      residuals.resize(count * dim);
+      additive.resize(count);
+      space.split(x + first * dim, count, dim, residuals.data(), additive.data());
+      codec.encode(residuals.data(), additive.data(), count, bytes + first * codec.code_bytes());
+    });
+  });
+}
+
+void IndexRotorQuant::sa_decode(idx_t n, const uint8_t* bytes, float* x) const {
+  const size_t rows = checked_count(n);
+  require_faiss(codec.is_trained(), "decode: index", "a trained one", "an untrained one");
+  faiss_boundary([&] {
+    codec.decode(bytes, rows, x);
+    space.restore(x, rows, static_cast<size_t>(d));
+  });
+}
+
+void IndexRotorQuant::add_sa_codes(idx_t n, const uint8_t* codes, const idx_t* /*xids*/) {
+  const size_t rows = checked_count(n);
+  require_faiss(codec.is_trained(), "add_sa_codes: index", "a trained one", "an untrained one");
+  size_t good = 0;
+  while (good < rows && has_finite_factors(codec.layout(), codes + good * codec.code_bytes())) {
+    ++good;
+  }
+  require_faiss(good == rows, "add_sa_codes: factors", "finite numbers",
+                "infinity or NaN in code " + std::to_string(good));
+  store.append(codes, rows);
+  ntotal = static_cast<idx_t>(store.size());
+}
+
+void IndexRotorQuant::check_compatible_for_merge(const faiss::Index& other) const {
+  const auto* source = dynamic_cast<const IndexRotorQuant*>(&other);
+  require_faiss(source != nullptr, "merge: other index", "an IndexRotorQuant",
+                typeid(other).name());
+  require_faiss(source != this, "merge: other index", "another one", "this one");
+  require_faiss(source->d == d, "merge: d of the other index", d, source->d);
+  require_faiss(source->space.metric == space.metric, "merge: metric of the other index",
+                static_cast<int>(metric_type), static_cast<int>(source->metric_type));
+  require_faiss(source->codec.name() == codec.name(), "merge: codec of the other index",
+                codec.name(), source->codec.name());
+  require_faiss(serialized(source->codec) == serialized(codec), "merge: codec of the other index",
+                "equal parameters and training", "others");
+  require_faiss(source->space.centre == space.centre, "merge: centre of the other index",
+                "an equal one", "another");
+}
+
+void IndexRotorQuant::merge_from(faiss::Index& other, idx_t add_id) {
+  require_faiss(add_id == 0, "merge: add_id", 0, add_id);
+  check_compatible_for_merge(other);
+  auto& source = dynamic_cast<IndexRotorQuant&>(other);
+  store.reserve(store.size() + source.store.size());
+  std::vector<uint8_t> codes;
+  for_blocks(source.store.size(), static_cast<size_t>(d), [&](size_t first, size_t count) {
+    codes.resize(count * codec.code_bytes());
+    source.store.pack(first, count, codes.data());
+    store.append(codes.data(), count);
+  });
+  ntotal = static_cast<idx_t>(store.size());
+  source.reset();
+}
+
+}  // namespace rotorquant

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+#include "faiss_ext/clone_index.h"
+
+#include <faiss/IndexHNSW.h>
+#include <faiss/IndexIDMap.h>
+#include <faiss/IndexNSG.h>
+#include <faiss/IndexPreTransform.h>
+#include <faiss/IndexRefine.h>
+#include <faiss/VectorTransform.h>
+#include <faiss/clone_index.h>
+
+#include <type_traits>
+#include <typeinfo>
+
+#include "faiss_ext/IndexRotorQuant.h"
+#include "faiss_ext/IndexRotorQuantReference.h"
+#include "faiss_ext/boundary.h"
+#include "faiss_ext/index_tree.h"
+
+namespace rotorquant {
+namespace {
+
+using IndexPtr = std::unique_ptr<faiss::Index>;
+
+void copy_base(const faiss::Index& from, faiss::Index& to) {
+  to.d = from.d;
+  to.ntotal = from.ntotal;
+  to.verbose = from.verbose;
+  to.is_trained = from.is_trained;
+  to.metric_type = from.metric_type;
+  to.metric_arg = from.metric_arg;
+}
+
+template <class IdMap>
+IndexPtr clone_id_map(const IdMap& index) {
+  auto copy = std::make_unique<IdMap>();
+  copy_base(index, *copy);
+  copy->id_map = index.id_map;
+  copy->index = rotorquant::clone_index(index.index).release();
+  copy->own_fields = true;
+  if constexpr (std::is_same_v<IdMap, faiss::IndexIDMap2>) {
+    copy->rev_map = index.rev_map;
+  }
+  return copy;
+}
+
+IndexPtr clone_transformed(const faiss::IndexPreTransform& index) {
+  auto copy = std::make_unique<faiss::IndexPreTransform>();
+  copy_base(index, *copy);
+  copy->own_fields = true;
+  faiss::Cloner cloner;
+  for (const faiss::VectorTransform* transform : index.chain) {
+    // Three transforms that faiss::Cloner of 1.7.3 does not know are plain values.
+    std::unique_ptr<faiss::VectorTransform> transform_copy;
+    if (const auto* normalize = dynamic_cast<const faiss::NormalizationTransform*>(transform)) {
+      transform_copy = std::make_unique<faiss::NormalizationTransform>(*normalize);
+    } else if (const auto* itq = dynamic_cast<const faiss::ITQTransform*>(transform)) {
+      transform_copy = std::make_unique<faiss::ITQTransform>(*itq);
+    } else if (const auto* centring = dynamic_cast<const faiss::CenteringTransform*>(transform)) {
+      transform_copy = std::make_unique<faiss::CenteringTransform>(*centring);
+    } else {
+      transform_copy.reset(cloner.clone_VectorTransform(transform));
+    }
+    copy->chain.push_back(transform_copy.get());
+    transform_copy.release();  // NOLINT(bugprone-unused-return-value): the chain has it now
+  }
+  copy->index = rotorquant::clone_index(index.index).release();
+  return copy;
+}
+
+template <class Refine>
+IndexPtr clone_refine(const Refine& index) {
+  auto copy = std::make_unique<Refine>();
+  copy->own_fields = true;
+  copy->own_refine_index = true;
+  copy_base(index, *copy);
+  copy->k_factor = index.k_factor;
+  copy->base_index = rotorquant::clone_index(index.base_index).release();
+  copy->refine_index = rotorquant::clone_index(index.refine_index).release();
+  return copy;
+}
+
+IndexPtr clone_hnsw(const faiss::IndexHNSW& index) {
+  auto copy = wrap<faiss::IndexHNSW>(rotorquant::clone_index(index.storage));
+  copy_base(index, *copy);
+  copy->hnsw = index.hnsw;
+  return copy;
+}
+
+IndexPtr clone_nsg(const faiss::IndexNSG& index) {
+  auto copy = wrap<faiss::IndexNSG>(rotorquant::clone_index(index.storage), index.nsg.R);
+  copy_base(index, *copy);
+  copy->nsg = index.nsg;
+  if (index.nsg.final_graph != nullptr) {
+    copy->nsg.final_graph = std::make_shared<faiss::nsg::Graph<int>>(*index.nsg.final_graph);
+  }
+  copy->is_built = index.is_built;
+  copy->GK = index.GK;
+  copy->build_type = index.build_type;
+  copy->nndescent_S = index.nndescent_S;
+  copy->nndescent_R = index.nndescent_R;
+  copy->nndescent_L = index.nndescent_L;
+  copy->nndescent_iter = index.nndescent_iter;
+  return copy;
+}
+
+/// `index` as a T when it is exactly one: a derived type may hold more than we would copy.
+template <class T>
+const T* exactly(const faiss::Index& index) {
+  return typeid(index) == typeid(T) ? dynamic_cast<const T*>(&index) : nullptr;
+}
+
+IndexPtr clone_tree(const faiss::Index& index) {
+  if (const auto* own = exactly<IndexRotorQuant>(index)) {
+    return std::make_unique<IndexRotorQuant>(*own);
+  }
+  if (const auto* reference = exactly<IndexRotorQuantReference>(index)) {
+    return std::make_unique<IndexRotorQuantReference>(*reference);
+  }
+  if (const auto* id_map2 = exactly<faiss::IndexIDMap2>(index)) {
+    return clone_id_map(*id_map2);
+  }
+  if (const auto* id_map = exactly<faiss::IndexIDMap>(index)) {
+    return clone_id_map(*id_map);
+  }
+  if (const auto* transformed = exactly<faiss::IndexPreTransform>(index)) {
+    return clone_transformed(*transformed);
+  }
+  if (const auto* refine_flat = exactly<faiss::IndexRefineFlat>(index)) {
+    return clone_refine(*refine_flat);
+  }
+  if (const auto* refine = exactly<faiss::IndexRefine>(index)) {
+    return clone_refine(*refine);
+  }
+  if (const auto* hnsw = exactly<faiss::IndexHNSW>(index)) {
+    return clone_hnsw(*hnsw);
+  }
+  if (const auto* nsg = exactly<faiss::IndexNSG>(index)) {
+    return clone_nsg(*nsg);
+  }
+  require_faiss(false, "clone_index: type above an index of ours", "one of those in index_tree.h",
+                typeid(index).name());
+  return nullptr;  // not reached
+}
+
+/// faiss::clone_index of 1.7.3 knows no IndexRefine, whatever it holds.
+bool is_refine(const faiss::Index& index) {
+  return typeid(index) == typeid(faiss::IndexRefine) ||
+         typeid(index) == typeid(faiss::IndexRefineFlat);
+}
+
+}  // namespace
+
+IndexPtr clone_index(const faiss::Index* index) {
+  require_faiss(index != nullptr, "clone_index: index", "one", "none");
+  return faiss_boundary([&] {
+    return contains_rotorquant(*index) || is_refine(*index) ? clone_tree(*index)
+                                                            : IndexPtr(faiss::clone_index(index));
+  });
+}
+
+}  // namespace rotorquant

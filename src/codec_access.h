@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// What scan, refine and code store read of a codec, beyond its public interface.
+
+#include <cstring>
+
+#include "half.h"
+#include "rotorquant/aligned.h"
+#include "rotorquant/codec.h"
+#include "simd/kernels.h"
+
+namespace rotorquant {
+
+/// The numbers beside a code's nibbles.
+struct CodeFactors {
+  float alpha1 = 0.0F;
+  float additive = 0.0F;
+  float alpha = 0.0F;
+  float beta = 0.0F;
+};
+
+template <class T>
+T load_unaligned(const uint8_t* p) {
+  T value;
+  std::memcpy(&value, p, sizeof(value));
+  return value;
+}
+
+/// alpha and beta from the tail of a refine row; alpha1 stands in where there is only one plane.
+inline void read_row_factors(const CodeLayout& layout, const uint8_t* p, CodeFactors& factors) {
+  if (layout.planes == 1) {
+    (layout.signs ? factors.beta : factors.alpha) = factors.alpha1;
+    return;
+  }
+  if (layout.wide_factors) {
+    factors.alpha = load_unaligned<float>(p);
+    factors.beta = layout.signs ? load_unaligned<float>(p + sizeof(float)) : 0.0F;
+  } else {
+    factors.alpha = decode_factor(load_unaligned<uint16_t>(p));
+    factors.beta =
+        layout.signs ? decode_factor(load_unaligned<uint16_t>(p + sizeof(uint16_t))) : 0.0F;
+  }
+}
+
+/// All factors of a canonical code.
+inline CodeFactors read_code_factors(const CodeLayout& layout, const uint8_t* code) {
+  CodeFactors factors;
+  const uint8_t* scan = code + layout.scan_factor_offset();
+  factors.alpha1 = decode_factor(load_unaligned<uint16_t>(scan));
+  factors.additive = load_unaligned<float>(scan + sizeof(uint16_t));
+  read_row_factors(layout, code + layout.factor_offset(), factors);
+  return factors;
+}
+
+/// The trees in the orders that the encoder walks.
+struct Codec::Tables {
+  AlignedVector<float> level1;  ///< [tree][child][5]
+  AlignedVector<float> level2;  ///< [tree][child][5][parent]
+  AlignedVector<float> level3;  ///< [tree][node][5][child]
+
+  explicit Tables(const QuadTrees& trees);
+};
+
+/// A query's level-1 table, quantised to bytes: <q', a_1> = bias + step * sum of entries, within a
+/// rounding error whose standard deviation is part of `sigma`.
+struct ScanTable {
+  AlignedVector<uint8_t> entries;  ///< padded_quads x 16
+  float step = 0.0F;
+  float bias = 0.0F;
+  /// Standard deviation of (<q', y> - alpha_1 <q', a_1>) / alpha_1.
+  float sigma = 0.0F;
+};
+
+class CodecAccess {
+ public:
+  static simd::EncodeView encode_view(const Codec& codec);
+  static simd::RefineView refine_view(const Codec& codec, const CodecQuery& query, size_t levels);
+  static void fill_scan_table(const Codec& codec, const CodecQuery& query, size_t padded_quads,
+                              ScanTable& table);
+  /// <q - mu, x - mu> from the two inner products of a refine. norm < 0: unknown.
+  static float combine(const Codec& codec, const CodeFactors& factors, float level_product,
+                       float sign_product, size_t levels, Estimator estimator, float norm);
+  /// Levels that a request for `levels` reads, and whether signs count: (0, signs) = everything.
+  static size_t effective_levels(const CodeLayout& layout, size_t levels) {
+    return levels == 0 || levels > layout.levels ? layout.levels : levels;
+  }
+  static bool reads_signs(const CodeLayout& layout, size_t levels) {
+    return layout.signs && (levels == 0 || layout.levels == 0);
+  }
+  /// Where |y| = |x - mu|, so that L2's additive term tells the norm.
+  static bool is_isometric(const Codec& codec) {
+    return codec.params().frame != FrameKind::learned;
+  }
+};
+
+}  // namespace rotorquant

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT
+#include "rotorquant/search.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "rotorquant/error.h"
+#include "store_scan.h"
+#include "top_k.h"
+
+namespace rotorquant {
+namespace {
+
+/// Queries that share a pass over the blocks: their minima have to stay in cache, and beyond this
+/// the scan no longer waits for memory.
+constexpr size_t queries_per_pass = 32;
+
+void check_search(const Codec& codec, const Space& space, const CodeStore& store,
+                  const float* queries, size_t n, const SearchParams& params) {
+  require(codec.is_trained(), "codec", "a trained codec", "an untrained one");
+  require(store.layout().code_bytes() == codec.code_bytes(), "store code size",
+          codec.code_bytes(), store.layout().code_bytes());
+  require(space.centre.empty() || space.centre.size() == codec.dim(), "centre length", codec.dim(),
+          space.centre.size());
+  require(params.refine_error_scale >= 0.0F, "refine_error_scale", "at least 0",
+          params.refine_error_scale);
+  require(params.k_factor >= 1, "k_factor", "at least 1", params.k_factor);
+  require(params.levels <= codec.layout().levels, "levels", codec.layout().levels, params.levels);
+  require(params.threads >= 0, "threads", "at least 0", params.threads);
+  require_finite(queries, n, codec.dim(), "queries");
+}
+
+int thread_count(const SearchParams& params, size_t n) {
+  if (params.threads > 0) {
+    return params.threads;
+  }
+  return n == 1 ? 1 : omp_get_max_threads();
+}
+
+/// Runs `work(first, count, threads_inside)` over passes of queries, in parallel where there are
+/// enough queries; otherwise the threads go inside a pass, over blocks.
+template <class Work>
+void over_passes(size_t n, int threads, const Work& work) {
+  if (threads <= 1 || n < static_cast<size_t>(threads)) {
+    for (size_t first = 0; first < n; first += queries_per_pass) {
+      work(first, std::min(queries_per_pass, n - first), threads);
+    }
+    return;
+  }
+  const size_t even_share = (n + static_cast<size_t>(threads) - 1) / static_cast<size_t>(threads);
+  const size_t width = std::min(queries_per_pass, even_share);
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+  for (size_t first = 0; first < n; first += width) {
+    work(first, std::min(width, n - first), 1);
+  }
+}
+
+void write_results(std::vector<Neighbour> found, float base, size_t k, float* distances,
+                   int64_t* ids) {
+  for (size_t i = 0; i < k; ++i) {
+    const bool has = i < found.size();
+    distances[i] = has ? base + found[i].distance : std::numeric_limits<float>::infinity();
+    ids[i] = has ? found[i].id : -1;
+  }
+}
+
+}  // namespace
+
+void Space::split(const float* x, size_t n, size_t d, float* residuals, float* additive) const {
+  for (size_t i = 0; i < n; ++i) {
+    const float* xi = x + i * d;
+    float* r = residuals + i * d;
+    double squared = 0.0;
+    double centre_product = 0.0;
+    for (size_t j = 0; j < d; ++j) {
+      const float mu = centre.empty() ? 0.0F : centre[j];
+      r[j] = xi[j] - mu;
+      squared += static_cast<double>(r[j]) * static_cast<double>(r[j]);
+      centre_product += static_cast<double>(mu) * static_cast<double>(r[j]);
+    }
+    additive[i] = static_cast<float>(metric == Metric::l2 ? squared : -centre_product);
+  }
+}
+
+void Space::restore(float* x, size_t n, size_t d) const {
+  if (centre.empty()) {
+    return;
+  }
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < d; ++j) {
+      x[i * d + j] += centre[j];
+    }
+  }
+}
+
+float Space::split_query(const float* q, size_t d, float* residual) const {
+  double squared = 0.0;
+  double centre_product = 0.0;
+  for (size_t j = 0; j < d; ++j) {
+    const float mu = centre.empty() ? 0.0F : centre[j];
+    residual[j] = q[j] - mu;
+    squared += static_cast<double>(residual[j]) * static_cast<double>(residual[j]);
+    centre_product += static_cast<double>(mu) * static_cast<double>(q[j]);
+  }
+  return static_cast<float>(metric == Metric::l2 ? squared : -centre_product);
+}
+
+void search(const Codec& codec, const Space& space, const CodeStore& store, const float* queries,
+            size_t n, size_t k, const SearchParams& params, float* distances, int64_t* ids) {
+  require(k >= 1, "k", "at least 1", k);
+  check_search(codec, space, store, queries, n, params);
+  const AllowedBlocks allowed(store, params.filter);
+  over_passes(n, thread_count(params, n), [&](size_t first, size_t count, int threads) {
+    StoreScan scan(codec, space, store, params, allowed);
+    scan.run(queries + first * codec.dim(), count, threads);
+    for (size_t q = 0; q < count; ++q) {
+      std::vector<Neighbour> found = scan.best(q, k);
+      write_results(std::move(found), scan.base(q), k, distances + (first + q) * k,
+                    ids + (first + q) * k);
+    }
+  });
+}
+
+std::vector<std::vector<RangeHit>> range_search(const Codec& codec, const Space& space,
+                                                const CodeStore& store, const float* queries,
+                                                size_t n, float radius,
+                                                const SearchParams& params) {
+  check_search(codec, space, store, queries, n, params);
+  std::vector<std::vector<RangeHit>> hits(n);
+  const AllowedBlocks allowed(store, params.filter);
+  over_passes(n, thread_count(params, n), [&](size_t first, size_t count, int threads) {
+    StoreScan scan(codec, space, store, params, allowed);
+    scan.run(queries + first * codec.dim(), count, threads);
+    for (size_t q = 0; q < count; ++q) {
+      const float base = scan.base(q);
+      for (const Neighbour& hit : scan.within(q, radius - base)) {
+        hits[first + q].push_back({hit.id, base + hit.distance});
+      }
+    }
+  });
+  return hits;
+}
+
+StoreScorer::StoreScorer(const Codec& codec, const Space& space, const CodeStore& store,
+                         const SearchParams& params)
+    : codec_(codec), space_(space), store_(store), params_(params) {}
+
+void StoreScorer::set_query(const float* query) {
+  require_finite(query, 1, codec_.dim(), "query");
+  std::vector<float> residual(codec_.dim());
+  base_ = space_.split_query(query, codec_.dim(), residual.data());
+  query_ = codec_.prepare(residual.data());
+}
+
+float StoreScorer::distance(size_t i) const {
+  const CodeRefiner refiner(codec_, space_, store_, params_, query_);
+  return base_ + refiner.distance(i);
+}
+
+float StoreScorer::between(size_t i, size_t j) const {
+  const size_t d = codec_.dim();
+  std::vector<uint8_t> codes(2 * codec_.code_bytes());
+  store_.pack(i, 1, codes.data());
+  store_.pack(j, 1, codes.data() + codec_.code_bytes());
+  std::vector<float> x(2 * d);
+  codec_.decode(codes.data(), 2, x.data(), params_.levels);
+  space_.restore(x.data(), 2, d);
+  double sum = 0.0;
+  for (size_t c = 0; c < d; ++c) {
+    const auto a = static_cast<double>(x[c]);
+    const auto b = static_cast<double>(x[d + c]);
+    sum += space_.metric == Metric::l2 ? (a - b) * (a - b) : -a * b;
+  }
+  return static_cast<float>(sum);
+}
+
+}  // namespace rotorquant

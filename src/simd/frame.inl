@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT
+// Frames on lane blocks: rotor layers and matrix products. Included inside an anonymous namespace.
+
+/// One layer: position i of the layer reads coordinate permutation[i], then triples turn.
+RQ_INLINE void rotor_layer(const uint32_t* permutation, const float* matrices, size_t dim,
+                           const float* in, float* out) {
+  const size_t triples = dim / 3;
+  for (size_t t = 0; t < triples; ++t) {
+    const float* m = matrices + t * 9;
+    const LaneFloat x0 = load_lanes(in + permutation[3 * t] * lanes);
+    const LaneFloat x1 = load_lanes(in + permutation[3 * t + 1] * lanes);
+    const LaneFloat x2 = load_lanes(in + permutation[3 * t + 2] * lanes);
+    float* y = out + 3 * t * lanes;
+    store_lanes(y, m[0] * x0 + m[1] * x1 + m[2] * x2);
+    store_lanes(y + lanes, m[3] * x0 + m[4] * x1 + m[5] * x2);
+    store_lanes(y + 2 * lanes, m[6] * x0 + m[7] * x1 + m[8] * x2);
+  }
+  const float* m = matrices + triples * 9;
+  if (dim % 3 == 1) {
+    store_lanes(out + 3 * triples * lanes, load_lanes(in + permutation[dim - 1] * lanes));
+  } else if (dim % 3 == 2) {
+    const LaneFloat x0 = load_lanes(in + permutation[dim - 2] * lanes);
+    const LaneFloat x1 = load_lanes(in + permutation[dim - 1] * lanes);
+    store_lanes(out + (dim - 2) * lanes, m[0] * x0 + m[1] * x1);
+    store_lanes(out + (dim - 1) * lanes, m[3] * x0 + m[4] * x1);
+  }
+}
+
+RQ_INLINE void rotor_layer_inverse(const uint32_t* permutation, const float* matrices, size_t dim,
+                                   const float* in, float* out) {
+  const size_t triples = dim / 3;
+  for (size_t t = 0; t < triples; ++t) {
+    const float* m = matrices + t * 9;
+    const LaneFloat y0 = load_lanes(in + 3 * t * lanes);
+    const LaneFloat y1 = load_lanes(in + (3 * t + 1) * lanes);
+    const LaneFloat y2 = load_lanes(in + (3 * t + 2) * lanes);
+    store_lanes(out + permutation[3 * t] * lanes, m[0] * y0 + m[3] * y1 + m[6] * y2);
+    store_lanes(out + permutation[3 * t + 1] * lanes, m[1] * y0 + m[4] * y1 + m[7] * y2);
+    store_lanes(out + permutation[3 * t + 2] * lanes, m[2] * y0 + m[5] * y1 + m[8] * y2);
+  }
+  const float* m = matrices + triples * 9;
+  if (dim % 3 == 1) {
+    store_lanes(out + permutation[dim - 1] * lanes, load_lanes(in + 3 * triples * lanes));
+  } else if (dim % 3 == 2) {
+    const LaneFloat y0 = load_lanes(in + (dim - 2) * lanes);
+    const LaneFloat y1 = load_lanes(in + (dim - 1) * lanes);
+    store_lanes(out + permutation[dim - 2] * lanes, m[0] * y0 + m[3] * y1);
+    store_lanes(out + permutation[dim - 1] * lanes, m[1] * y0 + m[4] * y1);
+  }
+}
+
+/// Leaves the result in `block`, whichever of the two buffers the last layer wrote.
+RQ_INLINE void settle(size_t layers, size_t dim, float* block, const float* scratch) {
+  if (layers % 2 == 1) {
+    __builtin_memcpy(block, scratch, dim * lanes * sizeof(float));
+  }
+}
+
+void rotor_forward(const RotorLayersView& map, float* block, float* scratch) {
+  float* in = block;
+  float* out = scratch;
+  for (size_t layer = 0; layer < map.layers; ++layer) {
+    rotor_layer(map.permutation + layer * map.dim, map.matrices + layer * (map.dim / 3 + 1) * 9,
+                map.dim, in, out);
+    float* swap = in;
+    in = out;
+    out = swap;
+  }
+  settle(map.layers, map.dim, block, scratch);
+}
+
+void rotor_inverse(const RotorLayersView& map, float* block, float* scratch) {
+  float* in = block;
+  float* out = scratch;
+  for (size_t layer = map.layers; layer-- > 0;) {
+    rotor_layer_inverse(map.permutation + layer * map.dim,
+                        map.matrices + layer * (map.dim / 3 + 1) * 9, map.dim, in, out);
+    float* swap = in;
+    in = out;
+    out = swap;
+  }
+  settle(map.layers, map.dim, block, scratch);
+}
+
+/// a * b + c: fused where the instruction set has it (the one place where kernels may differ by
+/// rounding; a software fma would cost the scalar kernel ten times as much).
+RQ_INLINE LaneFloat multiply_add(float a, LaneFloat b, LaneFloat c) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<LaneFloat>(_mm512_fmadd_ps(
+      _mm512_set1_ps(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+#elif defined(__FMA__)
+  __m256 parts[2];
+  __m256 sums[2];
+  __builtin_memcpy(parts, &b, sizeof(parts));
+  __builtin_memcpy(sums, &c, sizeof(sums));
+  const __m256 factor = _mm256_set1_ps(a);
+  sums[0] = _mm256_fmadd_ps(factor, parts[0], sums[0]);
+  sums[1] = _mm256_fmadd_ps(factor, parts[1], sums[1]);
+  LaneFloat result;
+  __builtin_memcpy(&result, sums, sizeof(result));
+  return result;
+#else
+  return a * b + c;
+#endif
+}
+
+void matrix_block(const float* m, size_t rows, size_t cols, const float* x, float* y) {
+  size_t row = 0;
+  for (; row + 4 <= rows; row += 4) {  // four rows share each load of x
+    const float* m0 = m + row * cols;
+    LaneFloat s0{};
+    LaneFloat s1{};
+    LaneFloat s2{};
+    LaneFloat s3{};
+    for (size_t j = 0; j < cols; ++j) {
+      const LaneFloat xj = load_lanes(x + j * lanes);
+      s0 = multiply_add(m0[j], xj, s0);
+      s1 = multiply_add(m0[cols + j], xj, s1);
+      s2 = multiply_add(m0[2 * cols + j], xj, s2);
+      s3 = multiply_add(m0[3 * cols + j], xj, s3);
+    }
+    store_lanes(y + row * lanes, s0);
+    store_lanes(y + (row + 1) * lanes, s1);
+    store_lanes(y + (row + 2) * lanes, s2);
+    store_lanes(y + (row + 3) * lanes, s3);
+  }
+  for (; row < rows; ++row) {
+    LaneFloat s{};
+    for (size_t j = 0; j < cols; ++j) {
+      s = multiply_add(m[row * cols + j], load_lanes(x + j * lanes), s);
+    }
+    store_lanes(y + row * lanes, s);
+  }
+}
+
+void matrix_vector(const float* mt, size_t rows, size_t cols, const float* x, float* y) {
+  size_t row = 0;
+  for (; row + lanes <= rows; row += lanes) {
+    LaneFloat s{};
+    for (size_t j = 0; j < cols; ++j) {
+      LaneFloat column;
+      __builtin_memcpy(&column, mt + j * rows + row, sizeof(column));
+      s = multiply_add(x[j], column, s);
+    }
+    __builtin_memcpy(y + row, &s, sizeof(s));
+  }
+  if (row < rows) {
+    const size_t left = rows - row;
+    LaneFloat s{};
+    for (size_t j = 0; j < cols; ++j) {
+      LaneFloat column{};
+      __builtin_memcpy(&column, mt + j * rows + row, left * sizeof(float));
+      s = multiply_add(x[j], column, s);
+    }
+    __builtin_memcpy(y + row, &s, left * sizeof(float));
+  }
+}

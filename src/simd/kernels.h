@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// The table of kernels that each instruction set fills in. The scalar table is the specification:
+// every other one returns the same integers and, for floats, the same bits (operations in a fixed
+// order, none fused), except for matrix_* where a fused multiply-add may round differently.
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "rotorquant/code_store.h"
+
+namespace rotorquant::simd {
+
+/// Vectors are encoded 16 at a time, one a lane: a "lane block" of r rows is r x 16 floats,
+/// row = coordinate, 64-byte aligned.
+constexpr size_t lanes = 16;
+
+struct RotorLayersView {
+  size_t dim;
+  size_t layers;
+  const uint32_t* permutation;  ///< layers x dim
+  const float* matrices;        ///< layers x (dim / 3 + 1) x 9
+};
+
+/// Centroid tables of one tree in the orders that the encoder walks (codec tables own them).
+struct TreeView {
+  int levels;          ///< tree levels, 0 to 3
+  size_t scalar_bits;  ///< levels beyond the tree
+  size_t trees;        ///< 1 or one a quad
+  /// [tree][child][5]: four coordinates and half the squared norm.
+  const float* level1;
+  /// [tree][child][5][parent 16]
+  const float* level2;
+  /// [tree][node 256][5][child 16]
+  const float* level3;
+  /// [tree][16^level][4] absolute centroids
+  const float* centroids[max_tree_levels];
+  const float* leaf_scales;  ///< [tree][256][4]
+};
+
+struct EncodeView {
+  CodeLayout layout;
+  size_t dims;  ///< P
+  int joint_rounds;
+  TreeView tree;
+  const EmbeddedScalar* scalar;
+  RotorLayersView sign_map;  ///< O; used with signs only
+};
+
+/// Working memory and results of one block of 16 vectors. `rows` = max(P, 1) lane rows each.
+struct EncodeBlock {
+  float* y;        ///< in: P x 16, the vectors in the frame; overwritten
+  float* decoded;  ///< out: P x 16, x^ = a + c O^T s for unit-variance u
+  float* sign_part;
+  float* target;
+  float* scratch;
+  uint8_t* nibbles;  ///< out: planes x quads x 16
+  float alpha1[lanes];
+  float alpha[lanes];
+  float beta[lanes];
+  float cos2[lanes];  ///< out: cos^2 between u and x^
+};
+
+/// One query against scan blocks. bound = additive - alpha_1 * (scale * sum + offset), where sum is
+/// the integer sum of the table entries that the vector's nibbles pick.
+struct ScanQuery {
+  const uint8_t* table;  ///< padded_quads x 16
+  float scale;
+  float offset;
+};
+
+/// What a refine needs of codec and query; see refine() in refine.inl.
+struct RefineView {
+  CodeLayout layout;
+  TreeView tree;
+  const EmbeddedScalar* scalar;
+  size_t levels;             ///< levels to read, <= layout.levels
+  bool use_signs;
+  const float* frame_query;  ///< padded to 16 floats
+  const float* sign_query;
+};
+
+struct KernelTable {
+  std::string_view name;
+  ScanLayout layout;
+
+  /// In place; scratch: dim x 16.
+  void (*rotor_forward)(const RotorLayersView& map, float* block, float* scratch);
+  void (*rotor_inverse)(const RotorLayersView& map, float* block, float* scratch);
+  /// y (rows x 16) = m (rows x cols, row-major) x (cols x 16).
+  void (*matrix_block)(const float* m, size_t rows, size_t cols, const float* x, float* y);
+  /// y (rows) = m x for one vector, m given as its transpose mt (cols x rows): the same sums in
+  /// the same order as matrix_block.
+  void (*matrix_vector)(const float* mt, size_t rows, size_t cols, const float* x, float* y);
+
+  void (*encode_block)(const EncodeView& view, EncodeBlock& block);
+
+  /// minima[q * stride + b] = least bound over the vectors of block b, for every query; with
+  /// `allowed` (one mask a block, may be null) over the allowed vectors, +infinity for none.
+  void (*block_minima)(const uint8_t* blocks, size_t n_blocks, size_t block_bytes,
+                       size_t padded_quads, const ScanQuery* queries, size_t n_queries,
+                       const uint64_t* allowed, float* minima, size_t stride);
+  /// The 64 bounds of one block.
+  void (*block_bounds)(const uint8_t* block, size_t padded_quads, const ScanQuery& query,
+                       float* bounds);
+  /// 64 sums of one block: the integers behind the bounds.
+  void (*block_sums)(const uint8_t* block, size_t padded_quads, const uint8_t* table,
+                     uint32_t* sums);
+
+  /// The two inner products of one code: <q', a> over `levels` levels and <O q', s>.
+  /// plane1: plane_bytes of scan nibbles; row: its refine row.
+  void (*refine)(const RefineView& view, const uint8_t* plane1, const uint8_t* row,
+                 float* level_product, float* sign_product);
+  /// Decodes the levels into P floats (padded to 16).
+  void (*decode_levels)(const RefineView& view, const uint8_t* plane1, const uint8_t* row,
+                        float* a);
+};
+
+extern const KernelTable scalar_kernels;
+#ifdef ROTORQUANT_HAVE_AVX2
+extern const KernelTable avx2_kernels;
+#endif
+#ifdef ROTORQUANT_HAVE_AVX512VBMI
+extern const KernelTable avx512vbmi_kernels;
+#endif
+
+/// Kernel sets that this machine can run, best first.
+const std::vector<const KernelTable*>& available_kernels();
+/// The one in force: see simd.h. Reads the environment once.
+const KernelTable& active_kernels();
+
+/// Forces a kernel set while it lives; for tests. Not thread-safe.
+class ScopedKernels {
+ public:
+  explicit ScopedKernels(const KernelTable& kernels);
+  ~ScopedKernels();
+  ScopedKernels(const ScopedKernels&) = delete;
+  ScopedKernels& operator=(const ScopedKernels&) = delete;
+
+ private:
+  const KernelTable* previous_;
+};
+
+}  // namespace rotorquant::simd

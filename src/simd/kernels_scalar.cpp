@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// The specification of every kernel, and the fallback of any machine.
+
+#include "simd/kernels.h"
+
+namespace rotorquant::simd {
+namespace {
+
+#include "simd/lanes.inl"
+// lanes.inl first: the others build on it.
+#include "simd/lane_kernels.inl"
+#include "simd/scan_scalar.inl"
+
+}  // namespace
+
+const KernelTable scalar_kernels = {
+    "scalar",      ScanLayout::row_per_quad,
+    rotor_forward, rotor_inverse,
+    matrix_block,  matrix_vector,
+    encode_block,  block_minima,
+    block_bounds,  block_sums,
+    refine,        decode_levels,
+};
+
+}  // namespace rotorquant::simd

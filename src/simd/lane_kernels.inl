@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT
+// The kernels written on compiler vectors, shared in source (not in object code) by every target.
+#include "simd/frame.inl"
+// encode uses the rotor layers of frame.inl
+#include "simd/encode.inl"
+#include "simd/refine.inl"

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// Included by every kernels_*.cpp inside an anonymous namespace: internal linkage, so that code
+// compiled with one file's flags can never be picked by the linker for another. No standard
+// library templates in here for the same reason.
+
+// Sixteen lanes as compiler vectors: one zmm, two ymm, four xmm or q registers.
+typedef float LaneFloat __attribute__((vector_size(64)));
+typedef int32_t LaneInt __attribute__((vector_size(64)));
+typedef float QuadFloat __attribute__((vector_size(16)));
+typedef float OctFloat __attribute__((vector_size(32)));
+
+#define RQ_INLINE static inline __attribute__((always_inline))
+
+RQ_INLINE LaneFloat load_lanes(const float* p) { return *reinterpret_cast<const LaneFloat*>(p); }
+RQ_INLINE void store_lanes(float* p, LaneFloat v) { *reinterpret_cast<LaneFloat*>(p) = v; }
+RQ_INLINE LaneFloat broadcast(float x) { return LaneFloat{} + x; }
+RQ_INLINE LaneInt broadcast_int(int32_t x) { return LaneInt{} + x; }
+
+/// Sum of 16 lanes in the one order that all kernels use: halves folded onto each other.
+RQ_INLINE float reduce_add(LaneFloat v) {
+  float t[16];
+  __builtin_memcpy(t, &v, sizeof(t));
+  for (int width = 8; width >= 1; width /= 2) {
+    for (int i = 0; i < width; ++i) {
+      t[i] += t[i + width];
+    }
+  }
+  return t[0];
+}
+
+/// table[index[lane]] for a 16-entry table (64-byte aligned) and indices 0..15.
+RQ_INLINE LaneFloat lookup16(const float* table, LaneInt index) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<LaneFloat>(_mm512_permutexvar_ps(reinterpret_cast<__m512i>(index),
+                                                           _mm512_load_ps(table)));
+#elif defined(__AVX2__)
+  const __m256 low = _mm256_load_ps(table);
+  const __m256 high = _mm256_load_ps(table + 8);
+  __m256i half[2];
+  __builtin_memcpy(half, &index, sizeof(half));
+  __m256 picked[2];
+  for (int i = 0; i < 2; ++i) {
+    const __m256 from_low = _mm256_permutevar8x32_ps(low, half[i]);
+    const __m256 from_high = _mm256_permutevar8x32_ps(high, half[i]);
+    const __m256 is_high = _mm256_castsi256_ps(_mm256_slli_epi32(half[i], 28));  // bit 3 -> sign
+    picked[i] = _mm256_blendv_ps(from_low, from_high, is_high);
+  }
+  LaneFloat result;
+  __builtin_memcpy(&result, picked, sizeof(result));
+  return result;
+#else
+  LaneFloat result;
+  for (int lane = 0; lane < 16; ++lane) {
+    result[lane] = table[index[lane]];
+  }
+  return result;
+#endif
+}
+
+RQ_INLINE float decode_factor_bits(uint16_t bits) {
+  const uint32_t wide = static_cast<uint32_t>(bits) << 15U;
+  float value = 0.0F;
+  __builtin_memcpy(&value, &wide, sizeof(value));
+  return value;
+}

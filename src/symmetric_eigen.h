@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+namespace rotorquant {
+
+struct SymmetricEigen {
+  std::vector<double> values;   ///< d, ascending
+  std::vector<double> vectors;  ///< d x d, one eigenvector a row
+};
+
+/// Eigen-decomposition of a symmetric matrix (d x d, row-major) by LAPACK's dsyevd. The sign of
+/// each eigenvector is fixed: its entry of largest magnitude is positive.
+/// Throws Error when LAPACK does not converge.
+SymmetricEigen symmetric_eigen(std::vector<double> matrix, size_t d);
+
+}  // namespace rotorquant

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+#include "index_facts.h"
+
+#include <cxxabi.h>
+#include <faiss/IVFlib.h>
+#include <faiss/IndexIVF.h>
+#include <fmt/core.h>
+
+#include <cstdlib>
+#include <memory>
+#include <typeinfo>
+
+#include "faiss_ext/IndexRotorQuant.h"
+
+namespace rotorquant::tools {
+namespace {
+
+using Facts = std::vector<std::pair<std::string, std::string>>;
+
+std::string class_of(const faiss::Index& index) {
+  const char* mangled = typeid(index).name();
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> text(
+      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
+  return status == 0 ? text.get() : mangled;
+}
+
+const char* frame_name(FrameKind kind) {
+  switch (kind) {
+    case FrameKind::rotor_layers:
+      return "layers of rotors";
+    case FrameKind::learned:
+      return "learned";
+    case FrameKind::haar:
+      return "dense Haar rotation";
+  }
+  return "unknown";
+}
+
+void add_codec_facts(const Codec& codec, Facts& facts) {
+  const CodecParams& params = codec.params();
+  facts.emplace_back("bits a dimension", std::to_string(params.bits));
+  facts.emplace_back("levels", std::to_string(codec.layout().levels));
+  facts.emplace_back("signs", params.signs ? "yes" : "no");
+  facts.emplace_back("frame", frame_name(params.frame));
+  if (params.frame == FrameKind::rotor_layers) {
+    const size_t layers =
+        params.rotor_layers != 0 ? params.rotor_layers : RotorLayers::default_layers(params.d);
+    facts.emplace_back("rotor layers", std::to_string(layers));
+  }
+  facts.emplace_back("seed", std::to_string(params.seed));
+  facts.emplace_back("joint rounds", std::to_string(params.joint_rounds));
+  facts.emplace_back("code bytes a vector", std::to_string(codec.code_bytes()));
+  if (codec.is_trained()) {
+    facts.emplace_back("expected distortion", fmt::format("{:.5f}", codec.expected_distortion()));
+  }
+}
+
+void add_code_size(const faiss::Index& index, Facts& facts) {
+  try {
+    facts.emplace_back("code bytes a vector", std::to_string(index.sa_code_size()));
+  } catch (const std::exception&) {
+    return;  // not every FAISS index has standalone codes
+  }
+}
+
+}  // namespace
+
+std::vector<float> centre_of(const faiss::Index& index) {
+  const auto* ours = dynamic_cast<const IndexRotorQuant*>(&index);
+  return ours != nullptr ? ours->space.centre : std::vector<float>();
+}
+
+std::string name_of(const faiss::Index& index) {
+  const auto* ours = dynamic_cast<const IndexRotorQuant*>(&index);
+  return ours != nullptr ? ours->codec.name() : class_of(index);
+}
+
+std::string metric_name(faiss::MetricType metric) {
+  switch (metric) {
+    case faiss::METRIC_L2:
+      return "l2";
+    case faiss::METRIC_INNER_PRODUCT:
+      return "inner product";
+    default:
+      return fmt::format("faiss metric {}", static_cast<int>(metric));
+  }
+}
+
+Facts facts_of(const faiss::Index& index) {
+  Facts facts;
+  facts.emplace_back("type", class_of(index));
+  facts.emplace_back("d", std::to_string(index.d));
+  facts.emplace_back("n", std::to_string(index.ntotal));
+  facts.emplace_back("metric", metric_name(index.metric_type));
+  facts.emplace_back("trained", index.is_trained ? "yes" : "no");
+  if (const auto* ours = dynamic_cast<const IndexRotorQuant*>(&index)) {
+    facts.insert(facts.begin() + 1, {"name", ours->codec.name()});
+    add_codec_facts(ours->codec, facts);
+    return facts;
+  }
+  if (const faiss::IndexIVF* ivf = faiss::ivflib::try_extract_index_ivf(&index)) {
+    facts.emplace_back("inverted lists", std::to_string(ivf->nlist));
+    facts.emplace_back("nprobe", std::to_string(ivf->nprobe));
+  }
+  add_code_size(index, facts);
+  return facts;
+}
+
+}  // namespace rotorquant::tools
