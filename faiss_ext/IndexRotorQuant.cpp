@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "faiss_ext/boundary.h"
+#include "faiss_ext/distance_computer.h"
 #include "rotorquant/random.h"
 
 namespace rotorquant {
@@ -125,40 +126,9 @@ struct Call {
   std::unique_ptr<SelectorFilter> filter;
 };
 
-class RotorQuantDistanceComputer final : public faiss::DistanceComputer {
- public:
-  explicit RotorQuantDistanceComputer(const IndexRotorQuant& index)
-      : scorer_(index.codec, index.space, index.store),
-        sign_(index.space.metric == Metric::l2 ? 1.0F : -1.0F),
-        d_(static_cast<size_t>(index.d)) {}
-
-  // Graph searches call this inside OpenMP regions, where an exception would end the process: a
-  // query that is not finite is infinitely far from everything instead.
-  void set_query(const float* x) override {
-    usable_ = std::all_of(x, x + d_, [](float v) { return std::isfinite(v); });
-    if (usable_) {
-      scorer_.set_query(x);
-    }
-  }
-  float operator()(idx_t i) override {
-    return sign_ *
-           (usable_ ? scorer_.distance(static_cast<size_t>(i)) : std::numeric_limits<float>::max());
-  }
-  float symmetric_dis(idx_t i, idx_t j) override {
-    return sign_ * scorer_.between(static_cast<size_t>(i), static_cast<size_t>(j));
-  }
-
- private:
-  StoreScorer scorer_;
-  float sign_;
-  size_t d_;
-  bool usable_ = false;
-};
-
-/// Not all exponent bits set: neither infinity nor NaN.
-bool is_finite_half(const uint8_t* bytes) {
-  constexpr uint8_t exponent = 0x7C;  // in the upper byte
-  return (bytes[1] & exponent) != exponent;
+/// Factors are uf16 (codec.h): the upper byte is the exponent, 255 in infinity and NaN.
+bool is_finite_uf16(const uint8_t* bytes) {
+  return bytes[1] != 0xFF;
 }
 
 bool is_finite_float(const uint8_t* bytes) {
@@ -169,11 +139,11 @@ bool is_finite_float(const uint8_t* bytes) {
 
 bool has_finite_factors(const CodeLayout& layout, const uint8_t* code) {
   const uint8_t* scan = code + layout.scan_factor_offset();
-  bool finite = is_finite_half(scan) && is_finite_float(scan + 2);
+  bool finite = is_finite_uf16(scan) && is_finite_float(scan + 2);
   const uint8_t* factor = code + layout.factor_offset();
   for (size_t i = 0; i < layout.factor_count(); ++i) {
     finite = finite && (layout.wide_factors ? is_finite_float(factor + 4 * i)
-                                            : is_finite_half(factor + 2 * i));
+                                            : is_finite_uf16(factor + 2 * i));
   }
   return finite;
 }
@@ -286,7 +256,6 @@ void IndexRotorQuant::search(idx_t n, const float* x, idx_t k, float* distances,
     return;
   }
   faiss_boundary([&] {
-    require_finite(x, queries, static_cast<size_t>(d), "search: x");
     rotorquant::search(codec, space, store, x, queries, static_cast<size_t>(k), call.params,
                        distances, labels);
   });
@@ -302,12 +271,13 @@ void IndexRotorQuant::range_search(idx_t n, const float* x, float radius,
   require_faiss(!std::isnan(radius), "range_search: radius", "a number", radius);
   const Call call(*this, params);
   const float sign = space.metric == Metric::l2 ? 1.0F : -1.0F;
-  const std::vector<std::vector<RangeHit>> hits = faiss_boundary([&] {
-    require_finite(x, queries, static_cast<size_t>(d), "range_search: x");
+  std::vector<std::vector<RangeHit>> hits = faiss_boundary([&] {
     return rotorquant::range_search(codec, space, store, x, queries, sign * radius, call.params);
   });
   // FAISS's two steps: lims first holds counts, and do_allocation() makes offsets of them.
   for (size_t i = 0; i < queries; ++i) {
+    // The core compares before it adds the query's own term; that rounding must not show.
+    std::erase_if(hits[i], [&](const RangeHit& hit) { return !(hit.distance < sign * radius); });
     result->lims[i] = hits[i].size();
   }
   result->do_allocation();

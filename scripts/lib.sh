@@ -10,6 +10,9 @@ cd "$root"
 # Objects are then found again from another clone of the same sources.
 export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$root}"
 
+# OpenMP's idle threads would spin on the cores that OpenBLAS's own threads need (ctest sets it too).
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+
 build_packages=(
   g++ cmake ninja-build ccache python3
   libfaiss-dev libopenblas-dev liblapack-dev libxxhash-dev

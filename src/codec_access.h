@@ -68,7 +68,9 @@ struct ScanTable {
   AlignedVector<uint8_t> entries;  ///< padded_quads x 16
   float step = 0.0F;
   float bias = 0.0F;
-  /// Standard deviation of (<q', y> - alpha_1 <q', a_1>) / alpha_1.
+  /// Standard deviation of the table's own rounding.
+  float rounding = 0.0F;
+  /// Standard deviation of (refined estimate - scan estimate) / alpha_1, rounding included.
   float sigma = 0.0F;
 };
 

@@ -60,6 +60,11 @@ class Codec::Calibrator {
       add_signs(y, code, factors);
     } else {
       cos2_[0] = cos2_[layout_.levels];
+      whole_.assign(levels_.begin(), levels_.end());
+      scale_whole(factors.alpha);
+    }
+    if (layout_.planes > 1) {
+      add_scan_error(factors.alpha1);
     }
   }
 
@@ -108,6 +113,8 @@ class Codec::Calibrator {
   size_t count_ = 0;
   double squared_ = 0.0;
   AlignedVector<float> levels_;  ///< the last decoded prefix
+  std::vector<float> first_level_;
+  std::vector<float> whole_;  ///< alpha a + beta O^T s
   std::vector<float> signs_;
   std::vector<float> sign_y_;
 
@@ -124,14 +131,21 @@ class Codec::Calibrator {
     cos2_[level] += product * product / (squared_ * energy);
     gain_[level - 1] += own_alpha / static_cast<double>(factors.alpha);
     if (level == 1) {
-      add_scan_error(y, levels_.data(), factors.alpha1);
+      first_level_.assign(levels_.begin(), levels_.end());
     }
   }
 
-  void add_scan_error(const float* y, const float* decoded, float alpha1) {
+  /// What the refine adds to the scan's estimate, in units of alpha_1.
+  void add_scan_error(float alpha1) {
     for (size_t j = 0; j < dims_; ++j) {
-      const auto error = static_cast<double>(y[j] / alpha1 - decoded[j]);
+      const auto error = static_cast<double>(whole_[j] / alpha1 - first_level_[j]);
       scan_error_[j] += error * error;
+    }
+  }
+
+  void scale_whole(float alpha) {
+    for (float& v : whole_) {
+      v *= alpha;
     }
   }
 
@@ -142,18 +156,15 @@ class Codec::Calibrator {
       signs_[j] = ((plane[j / 8] >> (j % 8)) & 1U) != 0 ? -1.0F : 1.0F;
     }
     codec_.sign_map_.apply(y, 1, sign_y_.data());
-    if (!has_levels) {
-      add_scan_error(sign_y_.data(), signs_.data(), factors.alpha1);
-    }
     const double sign_product = dot(sign_y_.data(), signs_.data(), dims_);
     const double level_product = has_levels ? dot(y, levels_.data(), dims_) : 0.0;
     codec_.sign_map_.invert(signs_.data(), 1, signs_.data());
-    double energy = 0.0;
+    whole_.resize(dims_);
     for (size_t j = 0; j < dims_; ++j) {
       const float level_part = has_levels ? factors.alpha * levels_[j] : 0.0F;
-      const auto v = static_cast<double>(level_part + factors.beta * signs_[j]);
-      energy += v * v;
+      whole_[j] = level_part + factors.beta * signs_[j];
     }
+    const double energy = dot(whole_.data(), whole_.data(), dims_);
     const double product = static_cast<double>(factors.alpha) * level_product +
                            static_cast<double>(factors.beta) * sign_product;
     cos2_[0] += product * product / (squared_ * energy);
@@ -259,12 +270,14 @@ void CodecAccess::fill_scan_table(const Codec& codec, const CodecQuery& query,
   table.step = step;
   table.bias = bias;
   // Independent errors: the code's own, a coordinate, and the rounding of every table entry.
+  const float rounding = step * step * static_cast<float>(layout.quads) / 12.0F;
   const std::vector<float>& error = codec.statistics_.scan_error;
-  float variance = step * step * static_cast<float>(layout.quads) / 12.0F;
+  float variance = 0.0F;
   for (size_t j = 0; j < padded_dim(codec.params_.d); ++j) {
     variance += q[j] * q[j] * error[error.size() == 1 ? 0 : j];
   }
-  table.sigma = std::sqrt(variance);
+  table.rounding = std::sqrt(rounding);
+  table.sigma = std::sqrt(rounding + variance);
 }
 
 float CodecAccess::combine(const Codec& codec, const CodeFactors& factors, float level_product,

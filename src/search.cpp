@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
+#include <limits>
 
 #include "rotorquant/error.h"
 #include "store_scan.h"
@@ -25,7 +25,7 @@ void check_search(const Codec& codec, const Space& space, const CodeStore& store
           codec.code_bytes(), store.layout().code_bytes());
   require(space.centre.empty() || space.centre.size() == codec.dim(), "centre length", codec.dim(),
           space.centre.size());
-  require(params.refine_error_scale >= 0.0F, "refine_error_scale", "at least 0",
+  require(!std::isnan(params.refine_error_scale), "refine_error_scale", "a number",
           params.refine_error_scale);
   require(params.k_factor >= 1, "k_factor", "at least 1", params.k_factor);
   require(params.levels <= codec.layout().levels, "levels", codec.layout().levels, params.levels);
@@ -136,8 +136,12 @@ std::vector<std::vector<RangeHit>> range_search(const Codec& codec, const Space&
     scan.run(queries + first * codec.dim(), count, threads);
     for (size_t q = 0; q < count; ++q) {
       const float base = scan.base(q);
-      for (const Neighbour& hit : scan.within(q, radius - base)) {
-        hits[first + q].push_back({hit.id, base + hit.distance});
+      // The subtraction rounds: look one step further in and let the final distance decide.
+      const float inner = std::nextafter(radius - base, std::numeric_limits<float>::infinity());
+      for (const Neighbour& hit : scan.within(q, inner)) {
+        if (base + hit.distance < radius) {
+          hits[first + q].push_back({hit.id, base + hit.distance});
+        }
       }
     }
   });

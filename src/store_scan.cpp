@@ -122,7 +122,22 @@ void StoreScan::prepare(const float* query, Query& out) const {
   const float weight = space_.weight();
   out.scan.table = out.table.entries.data();
   out.scan.scale = weight * out.table.step;
-  out.scan.offset = weight * (out.table.bias + params_.refine_error_scale * out.table.sigma);
+  out.scan.offset = weight * (out.table.bias + error_margin(out.table));
+}
+
+float StoreScan::error_margin(const ScanTable& table) const {
+  if (params_.refine_error_scale == 0.0F) {
+    return 0.0F;
+  }
+  const CodeLayout& layout = codec_.layout();
+  const bool scan_is_all = layout.planes == 1 || params_.levels == 1;
+  if (scan_is_all) {  // refining undoes the table's rounding and nothing else: no need to be frugal
+    constexpr float rounding_scale = 4.0F;
+    return rounding_scale * table.rounding;
+  }
+  const float scale = params_.refine_error_scale < 0.0F ? codec_.default_error_scale()
+                                                        : params_.refine_error_scale;
+  return scale * table.sigma;
 }
 
 void StoreScan::run(const float* queries, size_t count, int threads) {
@@ -255,7 +270,7 @@ std::vector<Neighbour> StoreScan::best(size_t q, size_t k) {
   if (possible == 0) {
     return {};
   }
-  return params_.refine_error_scale > 0.0F ? best_by_bound(q, possible)
+  return params_.refine_error_scale != 0.0F ? best_by_bound(q, possible)
                                            : best_of_shortlist(q, possible);
 }
 

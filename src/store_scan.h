@@ -88,6 +88,8 @@ class StoreScan {
   SearchStats stats_;
 
   void prepare(const float* query, Query& out) const;
+  /// What the bound allows for, in units of <q', a_1>.
+  float error_margin(const ScanTable& table) const;
   void compute_minima(int threads);
   const float* minima_of(size_t q) const { return minima_.data() + q * store_.blocks(); }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <fmt/core.h>
 
+#include <filesystem>
 #include <memory>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "index_spec.h"
 #include "measure.h"
 #include "progress.h"
+#include "rotorquant/error.h"
 #include "threads.h"
 #include "timing.h"
 #include "vectors_file.h"
@@ -54,8 +56,16 @@ Base read_base(const BuildOptions& options) {
   return base;
 }
 
+/// Found out before the work, not after it.
+void require_folder_of(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  require(folder.empty() || std::filesystem::is_directory(folder), path, "a path in a folder",
+          "no folder " + folder.string());
+}
+
 int run_build(const BuildOptions& options) {
   require_usable_simd();
+  require_folder_of(options.output);
   set_threads(options.threads);
   Progress progress;
   progress.step("reading");
@@ -71,7 +81,7 @@ int run_build(const BuildOptions& options) {
   progress.step(fmt::format("{}: adding {} vectors", spec, vectors.n));
   const double add_seconds = add_rows(*index, vectors.values.data(), vectors.n, progress);
   progress.step(spec + ": writing");
-  write_index(index.get(), options.output);
+  rotorquant::write_index(index.get(), options.output);
   progress.clear();
   fmt::print(
       "{}: {} vectors of {} dimensions, trained in {:.2f} s, added in {:.2f} s, written to {}\n",

@@ -7,10 +7,12 @@
 #include <fmt/core.h>
 
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <typeinfo>
 
 #include "faiss_ext/IndexRotorQuant.h"
+#include "faiss_ext/index_factory.h"
 
 namespace rotorquant::tools {
 namespace {
@@ -72,8 +74,11 @@ std::vector<float> centre_of(const faiss::Index& index) {
 }
 
 std::string name_of(const faiss::Index& index) {
-  const auto* ours = dynamic_cast<const IndexRotorQuant*>(&index);
-  return ours != nullptr ? ours->codec.name() : class_of(index);
+  try {
+    return reverse_index_factory(index);
+  } catch (const std::exception&) {
+    return class_of(index);  // a FAISS index that the reverse factory does not know
+  }
 }
 
 std::string metric_name(faiss::MetricType metric) {
@@ -90,12 +95,14 @@ std::string metric_name(faiss::MetricType metric) {
 Facts facts_of(const faiss::Index& index) {
   Facts facts;
   facts.emplace_back("type", class_of(index));
+  if (const std::string name = name_of(index); name != class_of(index)) {
+    facts.emplace_back("factory string", name);
+  }
   facts.emplace_back("d", std::to_string(index.d));
   facts.emplace_back("n", std::to_string(index.ntotal));
   facts.emplace_back("metric", metric_name(index.metric_type));
   facts.emplace_back("trained", index.is_trained ? "yes" : "no");
   if (const auto* ours = dynamic_cast<const IndexRotorQuant*>(&index)) {
-    facts.insert(facts.begin() + 1, {"name", ours->codec.name()});
     add_codec_facts(ours->codec, facts);
     return facts;
   }

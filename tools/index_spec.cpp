@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <cctype>
 #include <charconv>
 #include <exception>
 #include <string_view>
@@ -26,6 +27,22 @@ size_t placeholder_value(std::string_view text, size_t d) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), divisor);
   const bool whole = error == std::errc() && end == text.data() + text.size();
   return whole && divisor != 0 ? d / divisor : 0;
+}
+
+/// Whether a letter is followed by the number 0, as in PQ0 or IVF0. No index has none of something,
+/// and FAISS divides by some of these numbers unchecked.
+bool has_zero_count(std::string_view spec) {
+  for (size_t i = 1; i < spec.size(); ++i) {
+    const bool after_letter = std::isalpha(static_cast<unsigned char>(spec[i - 1])) != 0;
+    if (spec[i] != '0' || !after_letter) {
+      continue;
+    }
+    const size_t end = spec.find_first_not_of('0', i);
+    if (end == std::string_view::npos || std::isdigit(static_cast<unsigned char>(spec[end])) == 0) {
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -54,6 +71,9 @@ faiss::MetricType faiss_metric(Distance distance) {
 }
 
 std::unique_ptr<faiss::Index> make_index(const std::string& spec, size_t d, Distance distance) {
+  if (has_zero_count(spec)) {
+    throw BadArgument(fmt::format("--index '{}': expected counts of 1 or more, received 0", spec));
+  }
   try {
     return index_factory(static_cast<int>(d), spec, faiss_metric(distance));
   } catch (const std::bad_alloc&) {

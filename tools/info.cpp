@@ -13,7 +13,7 @@ namespace rotorquant::tools {
 namespace {
 
 int run_info(const std::string& path) {
-  const auto index = read_index(path);
+  const auto index = rotorquant::read_index(path);
   auto facts = facts_of(*index);
   facts.emplace_back("file bytes", std::to_string(std::filesystem::file_size(path)));
   size_t width = 0;

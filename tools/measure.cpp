@@ -3,6 +3,7 @@
 
 #include <faiss/IVFlib.h>
 #include <faiss/IndexIVF.h>
+#include <faiss/impl/io.h>
 #include <fmt/core.h>
 
 #include <algorithm>

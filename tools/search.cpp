@@ -107,7 +107,7 @@ int run_search(const SearchOptions& options) {
   const std::vector<ParamSetting> params = parse_params(options.params);
   Progress progress;
   progress.step("reading");
-  const auto index = read_index(options.index_file);
+  const auto index = rotorquant::read_index(options.index_file);
   const Dataset dataset =
       read_dataset(options.dataset, 0, options.queries, Parts::queries_and_truth);
   require_match(*index, dataset);

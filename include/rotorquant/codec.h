@@ -25,7 +25,7 @@ struct CodecParams {
   int bits = 3;        ///< bits a dimension, 1 to 8
   bool signs = true;   ///< the last bit is a QJL sign; false: every bit is a level ("mse")
   FrameKind frame = FrameKind::rotor_layers;
-  uint64_t seed = 42;
+  uint64_t seed = 43;
   size_t rotor_layers = 0;  ///< 0: RotorLayers::default_layers(d)
   int joint_rounds = 3;     ///< rounds of joint encoding of levels and signs; 0 is plain greedy
 };
@@ -112,6 +112,10 @@ class Codec {
   /// Mean over vectors of 1 - cos^2 between residual and decoding at `levels` levels (0 = all,
   /// with signs), measured when the codec was made or trained.
   float expected_distortion(size_t levels = 0) const;
+  /// Standard deviations of the scan's error that the default search allows for, chosen so that it
+  /// loses less than 0.002 recall to refining every vector: the more precise the code, the more
+  /// there is to lose.
+  float default_error_scale() const { return params_.bits <= 3 ? 2.0F : 2.5F; }
 
   void write(ByteWriter& out) const;
   static Codec read(ByteReader& in);
@@ -131,8 +135,9 @@ class Codec {
     std::vector<float> prefix_gain;
     /// Mean cos^2 between residual and decoding, [0]: whole code, [l]: l levels.
     std::vector<float> cos2;
-    /// Variance, a coordinate, of (y / alpha_1 - a_1): what the scan's error bound weighs q'^2 by.
-    /// One entry stands for all coordinates alike.
+    /// Variance, a coordinate, of what the whole code adds to level 1 in units of alpha_1,
+    /// (alpha a + beta O^T s) / alpha_1 - a_1: what the scan's error bound weighs q'^2 by. One entry
+    /// stands for all coordinates alike.
     std::vector<float> scan_error;
     /// beta of the strict estimator over |y| / sqrt(P) times c.
     float strict_gain = 0.0F;

@@ -33,8 +33,9 @@ struct SearchStats {
 
 struct SearchParams {
   /// Standard deviations of the scan's error that a vector may be behind the k-th best and still
-  /// be refined. 0: no bound, a fixed shortlist of k_factor * k by scan score instead.
-  float refine_error_scale = 2.0F;
+  /// be refined; negative: Codec::default_error_scale(). 0: no bound, a fixed shortlist of
+  /// k_factor * k by scan score instead.
+  float refine_error_scale = -1.0F;
   size_t k_factor = 10;
   /// Rank by the first `levels` levels only (no signs); 0 = the whole code.
   size_t levels = 0;
