@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <string>
 #include <string_view>
 #include <typeinfo>
@@ -58,6 +57,12 @@ size_t rows_in_chunk(size_t code_bytes) {
 
 std::string section_name(size_t node, const std::string& what) {
   return "n" + std::to_string(node) + "." + what;
+}
+
+/// FAISS multiplies k by it unchecked.
+void check_k_factor(float k_factor) {
+  constexpr float largest = 65536.0F;
+  require(k_factor >= 1.0F && k_factor <= largest, "IndexRefine: k_factor", "1 to 65536", k_factor);
 }
 
 // ---- writing -------------------------------------------------------------------------------
@@ -157,6 +162,7 @@ void TreeWriter::add_transform(size_t node, const faiss::IndexPreTransform& inde
 void TreeWriter::add_refine(size_t node, const faiss::IndexRefine& index) {
   require(index.base_index != nullptr && index.refine_index != nullptr, "write: IndexRefine",
           "two indexes", "fewer");
+  check_k_factor(index.k_factor);
   ByteWriter fields;
   fields.put<float>(index.k_factor);
   const bool flat = typeid(index) == typeid(faiss::IndexRefineFlat);
@@ -381,8 +387,7 @@ IndexPtr TreeReader::read_refine(const NodeHeader& header, ByteReader& fields, s
   index->own_fields = true;
   index->own_refine_index = true;
   index->k_factor = fields.get<float>();
-  require(std::isfinite(index->k_factor), "IndexRefine: k_factor", "a finite number",
-          index->k_factor);
+  check_k_factor(index->k_factor);
   index->base_index = read_below(header, depth).release();
   index->refine_index = read_below(header, depth).release();
   return index;

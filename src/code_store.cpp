@@ -14,19 +14,27 @@ constexpr size_t quad_group = 4;  ///< blocks hold whole groups: what a 32-bit l
 constexpr size_t alpha_bytes = block_vectors * sizeof(uint16_t);
 constexpr size_t factor_bytes = alpha_bytes + block_vectors * sizeof(float);
 
-/// Where the nibble of (quad, vector) lives inside a block.
-struct NibblePlace {
-  size_t byte;
+constexpr size_t group_bytes = quad_group * block_vectors / 2;
+constexpr uint32_t nibble_of_each_byte = 0x0F0F0F0FU;
+
+/// Where vector v's dword lies inside a group of four quads, and which nibbles are its own.
+struct DwordPlace {
+  size_t offset;
   unsigned shift;
+
+  explicit DwordPlace(size_t v)
+      : offset(v % (block_vectors / 2) * sizeof(uint32_t)),
+        shift(static_cast<unsigned>(v / (block_vectors / 2) * 4)) {}
 };
 
-NibblePlace place_of(ScanLayout layout, size_t quad, size_t vector) {
-  if (layout == ScanLayout::row_per_quad) {
-    return {quad / 2 * block_vectors + vector, static_cast<unsigned>(quad % 2 * 4)};
-  }
-  const size_t dword = quad / quad_group * (block_vectors / 2) + vector % (block_vectors / 2);
-  return {dword * sizeof(uint32_t) + quad % quad_group,
-          static_cast<unsigned>(vector / (block_vectors / 2) * 4)};
+/// Four nibbles of 16 bits into the low nibbles of four bytes, and back.
+uint32_t spread_nibbles(uint32_t word) {
+  word = (word | (word << 8U)) & 0x00FF00FFU;
+  return (word | (word << 4U)) & nibble_of_each_byte;
+}
+uint32_t gather_nibbles(uint32_t dword) {
+  dword = (dword | (dword >> 4U)) & 0x00FF00FFU;
+  return (dword | (dword >> 8U)) & 0xFFFFU;
 }
 
 }  // namespace
@@ -129,22 +137,64 @@ void CodeStore::truncate(size_t n) {
 
 void CodeStore::set_scan_nibbles(size_t i, const uint8_t* plane) {
   uint8_t* block = block_of(i);
-  for (size_t quad = 0; quad < layout_.quads; ++quad) {
-    const unsigned nibble = (plane[quad / 2] >> (quad % 2 * 4)) & 0xFU;
-    const NibblePlace place = place_of(kernels_->layout, quad, i % block_vectors);
-    uint8_t& byte = block[place.byte];
-    byte = static_cast<uint8_t>((byte & ~(0xFU << place.shift)) | (nibble << place.shift));
+  const size_t v = i % block_vectors;
+  if (kernels_->layout == ScanLayout::row_per_quad) {  // a pair of quads is a canonical byte
+    for (size_t byte = 0; byte < layout_.plane_bytes; ++byte) {
+      block[byte * block_vectors + v] = plane[byte];
+    }
+    return;
+  }
+  const DwordPlace place(v);
+  for (size_t group = 0; group < padded_quads_ / quad_group; ++group) {
+    uint8_t* p = block + group * group_bytes + place.offset;
+    const uint32_t others = load_unaligned<uint32_t>(p) & ~(nibble_of_each_byte << place.shift);
+    const uint32_t own = spread_nibbles(plane_word(plane, group)) << place.shift;
+    const uint32_t dword = others | own;
+    std::memcpy(p, &dword, sizeof(dword));
   }
 }
 
 void CodeStore::scan_nibbles(size_t i, uint8_t* plane) const {
   const uint8_t* block = block_of(i);
-  std::fill_n(plane, layout_.plane_bytes, uint8_t{0});
-  for (size_t quad = 0; quad < layout_.quads; ++quad) {
-    const NibblePlace place = place_of(kernels_->layout, quad, i % block_vectors);
-    const unsigned nibble = (block[place.byte] >> place.shift) & 0xFU;
-    plane[quad / 2] = static_cast<uint8_t>(plane[quad / 2] | (nibble << (quad % 2 * 4)));
+  const size_t v = i % block_vectors;
+  if (kernels_->layout == ScanLayout::row_per_quad) {
+    for (size_t byte = 0; byte < layout_.plane_bytes; ++byte) {
+      plane[byte] = block[byte * block_vectors + v];
+    }
+    return;
   }
+  const DwordPlace place(v);
+  for (size_t byte = 0; byte < layout_.plane_bytes; byte += 2) {
+    const auto dword =
+        load_unaligned<uint32_t>(block + byte / 2 * group_bytes + place.offset);
+    const uint32_t pair = gather_nibbles((dword >> place.shift) & nibble_of_each_byte);
+    plane[byte] = static_cast<uint8_t>(pair);
+    if (byte + 1 < layout_.plane_bytes) {
+      plane[byte + 1] = static_cast<uint8_t>(pair >> 8U);
+    }
+  }
+}
+
+void CodeStore::prefetch_scan(size_t i) const {
+  const uint8_t* block = block_of(i);
+  const size_t v = i % block_vectors;
+  const bool by_row = kernels_->layout == ScanLayout::row_per_quad;
+  const size_t step = by_row ? block_vectors : group_bytes;
+  const size_t offset = by_row ? v : DwordPlace(v).offset;
+  const size_t factors = padded_quads_ * block_vectors / 2;
+  for (size_t at = offset; at < factors; at += step) {
+    __builtin_prefetch(block + at);
+  }
+  __builtin_prefetch(block + factors + alpha_bytes + v * sizeof(float));
+}
+
+uint32_t CodeStore::plane_word(const uint8_t* plane, size_t group) const {
+  const size_t byte = group * 2;
+  uint32_t word = byte < layout_.plane_bytes ? plane[byte] : 0U;
+  if (byte + 1 < layout_.plane_bytes) {
+    word |= static_cast<uint32_t>(plane[byte + 1]) << 8U;
+  }
+  return word;
 }
 
 float CodeStore::scan_alpha(size_t i) const {

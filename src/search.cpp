@@ -58,11 +58,10 @@ void over_passes(size_t n, int threads, const Work& work) {
   }
 }
 
-void write_results(std::vector<Neighbour> found, float base, size_t k, float* distances,
-                   int64_t* ids) {
+void write_results(const std::vector<Neighbour>& found, size_t k, float* distances, int64_t* ids) {
   for (size_t i = 0; i < k; ++i) {
     const bool has = i < found.size();
-    distances[i] = has ? base + found[i].distance : std::numeric_limits<float>::infinity();
+    distances[i] = has ? found[i].distance : std::numeric_limits<float>::infinity();
     ids[i] = has ? found[i].id : -1;
   }
 }
@@ -115,11 +114,9 @@ void search(const Codec& codec, const Space& space, const CodeStore& store, cons
   const AllowedBlocks allowed(store, params.filter);
   over_passes(n, thread_count(params, n), [&](size_t first, size_t count, int threads) {
     StoreScan scan(codec, space, store, params, allowed);
-    scan.run(queries + first * codec.dim(), count, threads);
+    const auto found = scan.nearest(queries + first * codec.dim(), count, k, threads);
     for (size_t q = 0; q < count; ++q) {
-      std::vector<Neighbour> found = scan.best(q, k);
-      write_results(std::move(found), scan.base(q), k, distances + (first + q) * k,
-                    ids + (first + q) * k);
+      write_results(found[q], k, distances + (first + q) * k, ids + (first + q) * k);
     }
   });
 }
@@ -133,15 +130,10 @@ std::vector<std::vector<RangeHit>> range_search(const Codec& codec, const Space&
   const AllowedBlocks allowed(store, params.filter);
   over_passes(n, thread_count(params, n), [&](size_t first, size_t count, int threads) {
     StoreScan scan(codec, space, store, params, allowed);
-    scan.run(queries + first * codec.dim(), count, threads);
+    const auto found = scan.within(queries + first * codec.dim(), count, radius, threads);
     for (size_t q = 0; q < count; ++q) {
-      const float base = scan.base(q);
-      // The subtraction rounds: look one step further in and let the final distance decide.
-      const float inner = std::nextafter(radius - base, std::numeric_limits<float>::infinity());
-      for (const Neighbour& hit : scan.within(q, inner)) {
-        if (base + hit.distance < radius) {
-          hits[first + q].push_back({hit.id, base + hit.distance});
-        }
+      for (const Neighbour& hit : found[q]) {
+        hits[first + q].push_back({hit.id, hit.distance});
       }
     }
   });

@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
 
@@ -11,13 +12,16 @@ namespace rotorquant {
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
-constexpr float minus_infinity = -infinity;
 
-/// Scan data that one pass of all queries works through before moving on: a share of L2.
+/// Scan data that all queries of a pass work through before moving on: a share of L2.
 constexpr size_t chunk_bytes = size_t{192} << 10U;
 /// Rows are asked for this many candidates ahead of their use.
-constexpr size_t prefetch_distance = 6;
-/// Blocks that seed the threshold, as a multiple of k.
+constexpr size_t prefetch_distance = 8;
+/// One block in this many is searched first, to guess the limit.
+constexpr size_t sample_step = 16;
+/// Below this many blocks everything is a candidate: sampling would cost more than it saves.
+constexpr size_t least_sampled_blocks = 96;
+/// Candidates refined first, to settle the threshold, as a multiple of k.
 constexpr size_t seed_factor = 3;
 
 /// Adds the seconds it lived to a counter, where anybody counts.
@@ -43,7 +47,20 @@ class StageTimer {
   std::chrono::steady_clock::time_point start_;
 };
 
-bool by_distance(const Neighbour& a, const Neighbour& b) { return a.distance < b.distance; }
+/// Moves the `count` least to the front, in no order.
+void least_first(std::vector<Neighbour>& candidates, size_t count) {
+  if (count < candidates.size()) {
+    std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count),
+                     candidates.end());
+  }
+}
+
+/// A rank in a sample of n / step that is behind the k-th best of all n with a chance of some 98 %:
+/// the number of the k best that fall into the sample, plus 2.5 standard deviations, and one.
+size_t safe_rank(size_t k, size_t step) {
+  const double expected = static_cast<double>(k) / static_cast<double>(step);
+  return static_cast<size_t>(std::ceil(expected + 2.5 * std::sqrt(expected))) + 1;
+}
 
 }  // namespace
 
@@ -56,6 +73,14 @@ AllowedBlocks::AllowedBlocks(const CodeStore& store, const IdFilter* filter) {
     const uint64_t allowed = filter->allows(static_cast<int64_t>(i)) ? 1 : 0;
     masks_[i / block_vectors] |= allowed << (i % block_vectors);
   }
+}
+
+std::vector<uint64_t> AllowedBlocks::every(size_t step) const {
+  std::vector<uint64_t> result;
+  for (size_t b = 0; b < masks_.size(); b += step) {
+    result.push_back(masks_[b]);
+  }
+  return result;
 }
 
 CodeRefiner::CodeRefiner(const Codec& codec, const Space& space, const CodeStore& store,
@@ -91,11 +116,17 @@ void CodeRefiner::prefetch(size_t i) const {
   for (size_t at = 0; at < bytes; at += cache_line) {
     __builtin_prefetch(row + at);
   }
+  store_.prefetch_scan(i);
 }
 
 StoreScan::StoreScan(const Codec& codec, const Space& space, const CodeStore& store,
                      const SearchParams& params, const AllowedBlocks& allowed)
-    : codec_(codec), space_(space), store_(store), params_(params), allowed_(allowed) {}
+    : codec_(codec),
+      space_(space),
+      store_(store),
+      params_(params),
+      allowed_(allowed),
+      by_bound_(params.refine_error_scale != 0.0F) {}
 
 StoreScan::~StoreScan() {
   if (params_.stats == nullptr) {
@@ -106,31 +137,20 @@ StoreScan::~StoreScan() {
     SearchStats& total = *params_.stats;
     total.queries += stats_.queries;
     total.blocks_scanned += stats_.blocks_scanned;
-    total.blocks_revisited += stats_.blocks_revisited;
+    total.candidates += stats_.candidates;
     total.refined += stats_.refined;
+    total.rescans += stats_.rescans;
     total.prepare_seconds += stats_.prepare_seconds;
     total.scan_seconds += stats_.scan_seconds;
     total.refine_seconds += stats_.refine_seconds;
   }
 }
 
-void StoreScan::prepare(const float* query, Query& out) const {
-  std::vector<float> residual(codec_.dim());
-  out.base = space_.split_query(query, codec_.dim(), residual.data());
-  out.codec_query = codec_.prepare(residual.data());
-  CodecAccess::fill_scan_table(codec_, out.codec_query, store_.padded_quads(), out.table);
-  const float weight = space_.weight();
-  out.scan.table = out.table.entries.data();
-  out.scan.scale = weight * out.table.step;
-  out.scan.offset = weight * (out.table.bias + error_margin(out.table));
-}
-
 float StoreScan::error_margin(const ScanTable& table) const {
-  if (params_.refine_error_scale == 0.0F) {
+  if (!by_bound_) {
     return 0.0F;
   }
-  const CodeLayout& layout = codec_.layout();
-  const bool scan_is_all = layout.planes == 1 || params_.levels == 1;
+  const bool scan_is_all = codec_.layout().planes == 1 || params_.levels == 1;
   if (scan_is_all) {  // refining undoes the table's rounding and nothing else: no need to be frugal
     constexpr float rounding_scale = 4.0F;
     return rounding_scale * table.rounding;
@@ -140,212 +160,240 @@ float StoreScan::error_margin(const ScanTable& table) const {
   return scale * table.sigma;
 }
 
-void StoreScan::run(const float* queries, size_t count, int threads) {
-  const bool counting = params_.stats != nullptr;
-  {
-    const StageTimer timer(counting, stats_.prepare_seconds);
-    queries_.resize(count);
-    for (size_t q = 0; q < count; ++q) {
-      prepare(queries + q * codec_.dim(), queries_[q]);
-    }
+void StoreScan::prepare(const float* queries, size_t count) {
+  const StageTimer timer(params_.stats != nullptr, stats_.prepare_seconds);
+  const float weight = space_.weight();
+  std::vector<float> residual(codec_.dim());
+  queries_.resize(count);
+  scans_.resize(count);
+  limits_.assign(count, infinity);
+  for (size_t q = 0; q < count; ++q) {
+    Query& query = queries_[q];
+    query.base = space_.split_query(queries + q * codec_.dim(), codec_.dim(), residual.data());
+    query.codec_query = codec_.prepare(residual.data());
+    CodecAccess::fill_scan_table(codec_, query.codec_query, store_.padded_quads(), query.table);
+    scans_[q] = {query.table.entries.data(), weight * query.table.step,
+                 weight * (query.table.bias + error_margin(query.table))};
   }
-  const StageTimer timer(counting, stats_.scan_seconds);
-  compute_minima(threads);
   stats_.queries += count;
-  stats_.blocks_scanned += count * store_.blocks();
 }
 
-void StoreScan::compute_minima(int threads) {
+void StoreScan::guess_limits(size_t k) {
   const size_t blocks = store_.blocks();
-  minima_.resize(queries_.size() * blocks);
-  std::vector<simd::ScanQuery> scans;
-  scans.reserve(queries_.size());
-  for (const Query& query : queries_) {
-    scans.push_back(query.scan);
+  if (blocks < least_sampled_blocks) {
+    return;
   }
+  const size_t sampled = (blocks + sample_step - 1) / sample_step;
+  const std::vector<uint64_t> masks = allowed_.every(sample_step);
+  std::vector<float> minima(queries_.size() * sampled);
+  {
+    const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
+    store_.kernels().block_minima(store_.block(0), sampled, store_.block_bytes() * sample_step,
+                                  store_.padded_quads(), scans_.data(), scans_.size(),
+                                  masks.empty() ? nullptr : masks.data(), minima.data(), sampled);
+    stats_.blocks_scanned += queries_.size() * sampled;
+  }
+  const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
+  for (size_t q = 0; q < queries_.size(); ++q) {
+    limits_[q] = sampled_limit(q, k, minima.data() + q * sampled, sampled, sample_step);
+  }
+}
+
+float StoreScan::sampled_limit(size_t q, size_t k, const float* minima, size_t blocks,
+                               size_t step) {
+  const size_t rank = safe_rank(k, step);
+  const size_t seeds = std::max<size_t>(4 * rank, 16);
+  if (blocks < seeds) {
+    return infinity;
+  }
+  // The best blocks of the sample hold every vector of the sample with a bound up to `edge`.
+  std::vector<Neighbour> best_blocks(blocks);
+  for (size_t b = 0; b < blocks; ++b) {
+    best_blocks[b] = {minima[b], static_cast<int64_t>(b * step)};
+  }
+  least_first(best_blocks, seeds - 1);
+  const float edge = best_blocks[seeds - 1].distance;
+  std::vector<Neighbour>& candidates = queries_[q].candidates;
+  for (size_t i = 0; i < seeds; ++i) {
+    const auto block = static_cast<size_t>(best_blocks[i].id);
+    select_block(q, block, edge);
+  }
+  TopK top(rank);
+  if (by_bound_) {
+    refine_candidates(q, 0, candidates.size(), top);
+  } else {
+    for (const Neighbour& candidate : candidates) {
+      top.push(candidate);
+    }
+  }
+  candidates.clear();
+  return top.threshold();
+}
+
+void StoreScan::select_block(size_t q, size_t block, float limit) {
+  const uint64_t* masks = allowed_.masks();
+  std::array<float, block_vectors + 16> bounds{};
+  std::array<uint32_t, block_vectors + 16> ids{};
+  simd::Selection found{bounds.data(), ids.data(), 0};
+  store_.kernels().select(store_.block(block), 1, store_.block_bytes(), store_.padded_quads(),
+                          &scans_[q], 1, &limit, masks == nullptr ? nullptr : masks + block,
+                          static_cast<uint32_t>(block * block_vectors), &found);
+  for (size_t i = 0; i < found.count; ++i) {
+    queries_[q].candidates.push_back({bounds[i], ids[i]});
+  }
+}
+
+void StoreScan::select(size_t first, size_t count, int threads) {
+  const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
+  const size_t blocks = store_.blocks();
   const size_t chunk = std::max<size_t>(1, chunk_bytes / store_.block_bytes());
-  const auto scan_chunk = [&](size_t first) {
-    const uint64_t* masks = allowed_.masks();
-    store_.kernels().block_minima(store_.block(first), std::min(chunk, blocks - first),
-                                  store_.block_bytes(), store_.padded_quads(), scans.data(),
-                                  scans.size(), masks == nullptr ? nullptr : masks + first,
-                                  minima_.data() + first, blocks);
-  };
+  stats_.blocks_scanned += count * blocks;
   if (threads <= 1) {
-    for (size_t first = 0; first < blocks; first += chunk) {
-      scan_chunk(first);
+    ChunkSelection selection(count, chunk);
+    for (size_t b = 0; b < blocks; b += chunk) {
+      select_chunk(first, count, b, std::min(chunk, blocks - b), selection);
     }
     return;
   }
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (size_t first = 0; first < blocks; first += chunk) {
-    scan_chunk(first);
-  }
-}
-
-float StoreScan::best_blocks(size_t q, size_t count, std::vector<uint32_t>& blocks) const {
-  const float* minima = minima_of(q);
-  const size_t n = store_.blocks();
-  const auto less = [minima](uint32_t a, uint32_t b) { return minima[a] < minima[b]; };
-  blocks.clear();
-  if (n <= count) {
-    for (size_t b = 0; b < n; ++b) {
-      blocks.push_back(static_cast<uint32_t>(b));
-    }
-    return infinity;
-  }
-  // Keep up to 2 count blocks under a limit that falls whenever the buffer is cut back to the
-  // best `count`: few blocks get past the limit, so the pass costs one compare a block.
-  float limit = infinity;
-  const auto cut = [&]() {
-    std::nth_element(blocks.begin(), blocks.begin() + static_cast<std::ptrdiff_t>(count - 1),
-                     blocks.end(), less);
-    blocks.resize(count);
-    limit = minima[blocks[count - 1]];
-  };
-  for (size_t b = 0; b < n; ++b) {
-    if (minima[b] < limit) {
-      blocks.push_back(static_cast<uint32_t>(b));
-      if (blocks.size() == 2 * count) {
-        cut();
-      }
-    }
-  }
-  if (blocks.size() > count) {
-    cut();
-  }
-  float largest = minus_infinity;
-  for (const uint32_t b : blocks) {
-    largest = std::max(largest, minima[b]);
-  }
-  return blocks.size() < count ? infinity : largest;
-}
-
-void StoreScan::collect(size_t q, size_t block, float above, float limit) {
-  ++stats_.blocks_revisited;
-  float bounds[block_vectors];
-  store_.kernels().block_bounds(store_.block(block), store_.padded_quads(), queries_[q].scan,
-                                bounds);
-  uint64_t chosen = 0;
-  for (size_t v = 0; v < block_vectors; ++v) {
-    const uint64_t inside = (bounds[v] > above) & (bounds[v] <= limit) ? 1 : 0;
-    chosen |= inside << v;
-  }
-  chosen &= allowed_.mask(block);
-  for (; chosen != 0; chosen &= chosen - 1) {
-    const auto v = static_cast<size_t>(__builtin_ctzll(chosen));
-    const size_t id = block * block_vectors + v;
-    if (id < store_.size()) {
-      candidates_.push_back({bounds[v], static_cast<int64_t>(id)});
+#pragma omp parallel num_threads(threads)
+  {
+    ChunkSelection selection(count, chunk);
+#pragma omp for schedule(dynamic)
+    for (size_t b = 0; b < blocks; b += chunk) {
+      select_chunk(first, count, b, std::min(chunk, blocks - b), selection);
     }
   }
 }
 
-void StoreScan::refine_candidates(const CodeRefiner& refiner, TopK& top, bool sorted) {
-  const size_t n = candidates_.size();
-  for (size_t i = 0; i < std::min(prefetch_distance, n); ++i) {
-    refiner.prefetch(static_cast<size_t>(candidates_[i].id));
-  }
-  for (size_t i = 0; i < n; ++i) {
-    if (i + prefetch_distance < n) {
-      refiner.prefetch(static_cast<size_t>(candidates_[i + prefetch_distance].id));
+void StoreScan::select_chunk(size_t first, size_t count, size_t block, size_t blocks,
+                             ChunkSelection& selection) {
+  const uint64_t* masks = allowed_.masks();
+  selection.reset();
+  store_.kernels().select(store_.block(block), blocks, store_.block_bytes(),
+                          store_.padded_quads(), scans_.data() + first, count,
+                          limits_.data() + first, masks == nullptr ? nullptr : masks + block,
+                          static_cast<uint32_t>(block * block_vectors), selection.out.data());
+#pragma omp critical(rotorquant_candidates)
+  for (size_t q = 0; q < count; ++q) {
+    const simd::Selection& found = selection.out[q];
+    std::vector<Neighbour>& candidates = queries_[first + q].candidates;
+    for (size_t i = 0; i < found.count; ++i) {
+      candidates.push_back({found.bounds[i], found.ids[i]});
     }
-    const Neighbour& candidate = candidates_[i];
-    if (candidate.distance > top.threshold()) {
-      if (sorted) {
-        break;
-      }
-      continue;
-    }
-    ++stats_.refined;
-    const float refined = refiner.distance(static_cast<size_t>(candidate.id));
-    top.push({std::max(refined, candidate.distance), candidate.id});
   }
-  candidates_.clear();
 }
 
-std::vector<Neighbour> StoreScan::best(size_t q, size_t k) {
+void StoreScan::refine_candidates(size_t q, size_t from, size_t to, TopK& top) {
+  const CodeRefiner refiner(codec_, space_, store_, params_, queries_[q].codec_query);
+  const std::vector<Neighbour>& candidates = queries_[q].candidates;
+  for (size_t i = from; i < std::min(from + prefetch_distance, to); ++i) {
+    refiner.prefetch(static_cast<size_t>(candidates[i].id));
+  }
+  for (size_t i = from; i < to; ++i) {
+    if (i + prefetch_distance < to &&
+        candidates[i + prefetch_distance].distance <= top.threshold()) {
+      refiner.prefetch(static_cast<size_t>(candidates[i + prefetch_distance].id));
+    }
+    const Neighbour& candidate = candidates[i];
+    if (candidate.distance <= top.threshold()) {
+      ++stats_.refined;
+      const float refined = refiner.distance(static_cast<size_t>(candidate.id));
+      top.push({std::max(refined, candidate.distance), candidate.id});
+    }
+  }
+}
+
+std::vector<Neighbour> StoreScan::rank_by_bound(size_t q, size_t k, int threads) {
+  for (;;) {
+    std::vector<Neighbour>& candidates = queries_[q].candidates;
+    TopK top(k);
+    {
+      const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
+      stats_.candidates += candidates.size();
+      // Best first: the least bounds all but settle the threshold.
+      const size_t seeds = std::min(candidates.size(), seed_factor * k);
+      least_first(candidates, seeds);
+      refine_candidates(q, 0, seeds, top);
+      refine_candidates(q, seeds, candidates.size(), top);
+      candidates.clear();
+    }
+    if (limits_[q] == infinity || top.threshold() <= limits_[q]) {
+      return top.take_sorted();
+    }
+    ++stats_.rescans;
+    limits_[q] = top.threshold();  // a limit that cannot be too low; +infinity while fewer than k
+    select(q, 1, threads);
+  }
+}
+
+std::vector<Neighbour> StoreScan::rank_shortlist(size_t q, size_t k, int threads) {
+  const size_t length = params_.k_factor * k;
+  std::vector<Neighbour>& candidates = queries_[q].candidates;
+  if (candidates.size() < length && limits_[q] != infinity) {
+    ++stats_.rescans;
+    limits_[q] = infinity;
+    candidates.clear();
+    select(q, 1, threads);
+  }
   const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
-  const size_t possible = std::min(k, store_.size());
-  if (possible == 0) {
-    return {};
-  }
-  return params_.refine_error_scale != 0.0F ? best_by_bound(q, possible)
-                                           : best_of_shortlist(q, possible);
-}
-
-std::vector<Neighbour> StoreScan::best_by_bound(size_t q, size_t k) {
+  stats_.candidates += candidates.size();
+  least_first(candidates, length);
+  candidates.resize(std::min(candidates.size(), length));
   const CodeRefiner refiner(codec_, space_, store_, params_, queries_[q].codec_query);
   TopK top(k);
-  // Best first: the vectors under the seed blocks' bounds all but settle the threshold.
-  std::vector<uint32_t> seeds;
-  const float seeded = best_blocks(q, std::max<size_t>(seed_factor * k, 16), seeds);
-  for (const uint32_t block : seeds) {
-    collect(q, block, minus_infinity, seeded);
-  }
-  std::sort(candidates_.begin(), candidates_.end(), by_distance);
-  refine_candidates(refiner, top, true);
-  if (top.threshold() <= seeded) {
-    return top.take_sorted();
-  }
-  const float* minima = minima_of(q);
-  const size_t blocks = store_.blocks();
-  for (size_t b = 0; b < blocks; ++b) {
-    if (minima[b] <= top.threshold()) {
-      collect(q, b, seeded, top.threshold());
-      if (candidates_.size() >= 2 * prefetch_distance) {
-        refine_candidates(refiner, top, false);
-      }
-    }
-  }
-  refine_candidates(refiner, top, false);
-  return top.take_sorted();
-}
-
-std::vector<Neighbour> StoreScan::best_of_shortlist(size_t q, size_t k) {
-  const size_t length = std::min(params_.k_factor * k, store_.size());
-  TopK shortlist(length);
-  const float* minima = minima_of(q);
-  for (size_t b = 0; b < store_.blocks(); ++b) {
-    if (minima[b] <= shortlist.threshold()) {
-      collect(q, b, minus_infinity, shortlist.threshold());
-      for (const Neighbour& candidate : candidates_) {
-        shortlist.push(candidate);
-      }
-      candidates_.clear();
-    }
-  }
-  const CodeRefiner refiner(codec_, space_, store_, params_, queries_[q].codec_query);
-  TopK top(k);
-  const std::vector<Neighbour> listed = shortlist.take_sorted();
-  for (const Neighbour& candidate : listed) {
+  for (const Neighbour& candidate : candidates) {
     ++stats_.refined;
     top.push({refiner.distance(static_cast<size_t>(candidate.id)), candidate.id});
   }
   return top.take_sorted();
 }
 
-std::vector<Neighbour> StoreScan::within(size_t q, float radius) {
-  const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
-  const CodeRefiner refiner(codec_, space_, store_, params_, queries_[q].codec_query);
-  const float* minima = minima_of(q);
-  std::vector<Neighbour> hits;
-  for (size_t b = 0; b < store_.blocks(); ++b) {
-    if (minima[b] >= radius) {
-      continue;
+std::vector<std::vector<Neighbour>> StoreScan::nearest(const float* queries, size_t count,
+                                                       size_t k, int threads) {
+  const size_t possible = std::min(k, store_.size());
+  std::vector<std::vector<Neighbour>> results(count);
+  if (possible == 0) {
+    return results;
+  }
+  prepare(queries, count);
+  guess_limits(by_bound_ ? possible : std::min(params_.k_factor * possible, store_.size()));
+  select(0, count, threads);
+  for (size_t q = 0; q < count; ++q) {
+    results[q] = by_bound_ ? rank_by_bound(q, possible, threads)
+                           : rank_shortlist(q, possible, threads);
+    for (Neighbour& neighbour : results[q]) {
+      neighbour.distance += queries_[q].base;
     }
-    collect(q, b, minus_infinity, radius);
-    for (const Neighbour& candidate : candidates_) {
+  }
+  return results;
+}
+
+std::vector<std::vector<Neighbour>> StoreScan::within(const float* queries, size_t count,
+                                                      float radius, int threads) {
+  prepare(queries, count);
+  for (size_t q = 0; q < count; ++q) {
+    // The subtraction rounds: look one step further in and let the final distance decide.
+    limits_[q] = std::nextafter(radius - queries_[q].base, infinity);
+  }
+  if (store_.size() > 0) {
+    select(0, count, threads);
+  }
+  const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
+  std::vector<std::vector<Neighbour>> results(count);
+  for (size_t q = 0; q < count; ++q) {
+    const CodeRefiner refiner(codec_, space_, store_, params_, queries_[q].codec_query);
+    for (const Neighbour& candidate : queries_[q].candidates) {
       ++stats_.refined;
       const float refined = refiner.distance(static_cast<size_t>(candidate.id));
-      const float distance = std::max(refined, candidate.distance);
+      const float distance = queries_[q].base + std::max(refined, candidate.distance);
       if (distance < radius) {
-        hits.push_back({distance, candidate.id});
+        results[q].push_back({distance, candidate.id});
       }
     }
-    candidates_.clear();
+    std::sort(results[q].begin(), results[q].end(),
+              [](const Neighbour& a, const Neighbour& b) { return a.id < b.id; });
   }
-  return hits;
+  return results;
 }
 
 }  // namespace rotorquant

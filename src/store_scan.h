@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The two stages of a search over one store: bounds from level 1 for every block, then the whole
-// code for whatever the bounds cannot rule out.
+// The stages of a search over one store: level-1 bounds pick candidates, the whole code ranks them.
 
-#include <chrono>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -21,7 +20,8 @@ class AllowedBlocks {
  public:
   AllowedBlocks(const CodeStore& store, const IdFilter* filter);
   const uint64_t* masks() const { return masks_.empty() ? nullptr : masks_.data(); }
-  uint64_t mask(size_t block) const { return masks_.empty() ? ~uint64_t{0} : masks_[block]; }
+  /// The masks of every `step`-th block.
+  std::vector<uint64_t> every(size_t step) const;
 
  private:
   std::vector<uint64_t> masks_;
@@ -47,12 +47,36 @@ class CodeRefiner {
   mutable std::vector<uint8_t> plane_;
 };
 
+/// Buffers that one thread's kernel calls write to: one chunk of blocks, several queries.
+struct ChunkSelection {
+  std::vector<float> bounds;
+  std::vector<uint32_t> ids;
+  std::vector<simd::Selection> out;
+  size_t room;
+
+  ChunkSelection(size_t queries, size_t chunk_blocks)
+      : out(queries), room(chunk_blocks * block_vectors + simd::lanes) {
+    bounds.resize(queries * room);
+    ids.resize(queries * room);
+  }
+  void reset() {
+    for (size_t q = 0; q < out.size(); ++q) {
+      out[q] = {bounds.data() + q * room, ids.data() + q * room, 0};
+    }
+  }
+};
+
 /// One pass of queries over a store.
 ///
 /// A vector's lower bound is its level-1 distance less refine_error_scale standard deviations of
 /// the scan's error. Results are exact under max(refined distance, bound): a vector whose bound
 /// exceeds the k-th best of that measure can be dropped no matter in which order the others are
 /// met, which is what makes results independent of threads and batches.
+///
+/// What keeps candidates few is a limit known before the scan: every 16th block is searched first,
+/// and a rank of its result that is all but sure to lie behind the k-th best of the whole is the
+/// limit of the pass over everything. Where the guess was too low after all, the k-th best found
+/// so far is a limit that cannot be, and the query scans once more.
 class StoreScan {
  public:
   StoreScan(const Codec& codec, const Space& space, const CodeStore& store,
@@ -61,20 +85,19 @@ class StoreScan {
   StoreScan(const StoreScan&) = delete;
   StoreScan& operator=(const StoreScan&) = delete;
 
-  /// Prepares `count` queries and computes the least bound of every block for each.
-  void run(const float* queries, size_t count, int threads);
-  float base(size_t q) const { return queries_[q].base; }
-  /// The k best of query q, ascending, distances without base.
-  std::vector<Neighbour> best(size_t q, size_t k);
-  /// Everything of query q below `radius` (without base), ascending by id.
-  std::vector<Neighbour> within(size_t q, float radius);
+  /// The k best of `count` queries, each ascending, distances with base.
+  std::vector<std::vector<Neighbour>> nearest(const float* queries, size_t count, size_t k,
+                                              int threads);
+  /// Everything nearer than `radius`, each ascending by id.
+  std::vector<std::vector<Neighbour>> within(const float* queries, size_t count, float radius,
+                                             int threads);
 
  private:
   struct Query {
     CodecQuery codec_query;
     ScanTable table;
-    simd::ScanQuery scan;
-    float base;
+    float base = 0.0F;
+    std::vector<Neighbour> candidates;  ///< distance = bound
   };
 
   const Codec& codec_;
@@ -82,26 +105,28 @@ class StoreScan {
   const CodeStore& store_;
   const SearchParams& params_;
   const AllowedBlocks& allowed_;
+  bool by_bound_;  ///< refine_error_scale != 0: bounds decide, else a shortlist of fixed length
   std::vector<Query> queries_;
-  std::vector<float> minima_;  ///< query x block
-  std::vector<Neighbour> candidates_;
+  std::vector<simd::ScanQuery> scans_;
+  std::vector<float> limits_;
   SearchStats stats_;
 
-  void prepare(const float* query, Query& out) const;
+  void prepare(const float* queries, size_t count);
   /// What the bound allows for, in units of <q', a_1>.
   float error_margin(const ScanTable& table) const;
-  void compute_minima(int threads);
-  const float* minima_of(size_t q) const { return minima_.data() + q * store_.blocks(); }
+  /// A limit for each query, from a sample of the blocks; +infinity where the store is small.
+  void guess_limits(size_t k);
+  float sampled_limit(size_t q, size_t k, const float* minima, size_t blocks, size_t step);
+  /// Fills candidates of queries first .. first + count - 1 with the bounds within limits_.
+  void select(size_t first, size_t count, int threads);
+  void select_chunk(size_t first, size_t count, size_t block, size_t blocks,
+                    ChunkSelection& selection);
+  void select_block(size_t q, size_t block, float limit);
 
-  /// The `count` blocks of least bound, unordered; returns the largest of their bounds, or
-  /// +infinity when there are no more than `count` blocks.
-  float best_blocks(size_t q, size_t count, std::vector<uint32_t>& blocks) const;
-  /// Appends the vectors of a block with above < bound <= limit to candidates_.
-  void collect(size_t q, size_t block, float above, float limit);
-  /// Refines candidates_ and empties it; stops early where they are sorted and out of reach.
-  void refine_candidates(const CodeRefiner& refiner, TopK& top, bool sorted);
-  std::vector<Neighbour> best_by_bound(size_t q, size_t k);
-  std::vector<Neighbour> best_of_shortlist(size_t q, size_t k);
+  std::vector<Neighbour> rank_by_bound(size_t q, size_t k, int threads);
+  std::vector<Neighbour> rank_shortlist(size_t q, size_t k, int threads);
+  /// Refines candidates [from, to) of q that can still enter `top`.
+  void refine_candidates(size_t q, size_t from, size_t to, TopK& top);
 };
 
 }  // namespace rotorquant

@@ -8,9 +8,8 @@
 #include "commands.h"
 #include "errors.h"
 
+namespace rotorquant::tools {
 namespace {
-
-using namespace rotorquant::tools;
 
 int complain(const std::exception& error, int status) {
   fmt::print(stderr, "rotorquant: {}\n", message_of(error));
@@ -51,12 +50,13 @@ int parse_and_run(int argc, char** argv) {
 }
 
 }  // namespace
+}  // namespace rotorquant::tools
 
 int main(int argc, char** argv) {
   try {
-    return parse_and_run(argc, argv);
+    return rotorquant::tools::parse_and_run(argc, argv);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "rotorquant: %s\n", error.what());
-    return exit_failed;
+    return rotorquant::tools::exit_failed;
   }
 }

@@ -158,7 +158,7 @@ EvalResult evaluate(const Dataset& dataset, const EvalJob& job, Progress& progre
 
   const SearchSetup setup = prepare_search(*index, job.params, job.threads);
   for (const std::string& name : setup.unused) {
-    progress.note(who + "does not know --param " + name + ", searched without it");
+    progress.note(fmt::format("{}does not know --param {}, searched without it", who, name));
   }
   progress.step(fmt::format("{}searching {} queries, 3 times", who, dataset.query_count));
   const BatchSearch found =

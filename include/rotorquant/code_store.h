@@ -68,6 +68,8 @@ class CodeStore {
 
   /// Plane 1 of vector i as canonical nibbles (layout().plane_bytes bytes).
   void scan_nibbles(size_t i, uint8_t* plane) const;
+  /// Starts loading what scan_nibbles(i), scan_alpha(i) and additive(i) read.
+  void prefetch_scan(size_t i) const;
   float scan_alpha(size_t i) const;
   float additive(size_t i) const;
   /// Overwrites the additive term of vector i (an inverted list folds its centroid in).
@@ -85,6 +87,8 @@ class CodeStore {
   uint8_t* block_of(size_t i) { return scan_.data() + i / block_vectors * block_bytes_; }
   const uint8_t* block_of(size_t i) const { return block(i / block_vectors); }
   void set_scan_nibbles(size_t i, const uint8_t* plane);
+  /// Canonical nibbles of quads 4 group .. 4 group + 3.
+  uint32_t plane_word(const uint8_t* plane, size_t group) const;
   void grow_to(size_t n);
 };
 

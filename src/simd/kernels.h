@@ -72,6 +72,14 @@ struct ScanQuery {
   float offset;
 };
 
+/// Where select() writes the vectors it finds for one query. Both arrays must have room for 64
+/// entries a block, and 16 more, beyond `count`.
+struct Selection {
+  float* bounds;
+  uint32_t* ids;
+  size_t count;
+};
+
 /// What a refine needs of codec and query; see refine() in refine.inl.
 struct RefineView {
   CodeLayout layout;
@@ -103,6 +111,11 @@ struct KernelTable {
   void (*block_minima)(const uint8_t* blocks, size_t n_blocks, size_t block_bytes,
                        size_t padded_quads, const ScanQuery* queries, size_t n_queries,
                        const uint64_t* allowed, float* minima, size_t stride);
+  /// Appends to out[q] every vector of the blocks whose bound is <= limits[q] (and, with `allowed`,
+  /// that its mask allows). Ids count from first_id, 64 a block.
+  void (*select)(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, size_t padded_quads,
+                 const ScanQuery* queries, size_t n_queries, const float* limits,
+                 const uint64_t* allowed, uint32_t first_id, Selection* out);
   /// The 64 bounds of one block.
   void (*block_bounds)(const uint8_t* block, size_t padded_quads, const ScanQuery& query,
                        float* bounds);

@@ -136,6 +136,44 @@ void block_minima(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, si
   }
 }
 
+void select(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, size_t padded_quads,
+            const ScanQuery* queries, size_t n_queries, const float* limits,
+            const uint64_t* allowed, uint32_t first_id, Selection* out) {
+  for (size_t q = 0; q < n_queries; ++q) {
+    const __m256 limit = _mm256_set1_ps(limits[q]);
+    Selection found = out[q];
+    for (size_t b = 0; b < n_blocks; ++b) {
+      const uint64_t mask = allowed == nullptr ? ~uint64_t{0} : allowed[b];
+      if (mask == 0) {
+        continue;
+      }
+      const uint8_t* block = blocks + b * block_bytes;
+      alignas(32) uint32_t sums[block_vectors];
+      sum_block(block, padded_quads, queries[q].table, sums);
+      const uint8_t* factors = block + padded_quads * block_vectors / 2;
+      for (size_t v = 0; v < block_vectors; v += 8) {
+        const __m256 bounds = bounds8(sums, factors, v, queries[q]);
+        auto chosen = static_cast<uint32_t>(
+            _mm256_movemask_ps(_mm256_cmp_ps(bounds, limit, _CMP_LE_OQ)));
+        chosen &= static_cast<uint32_t>(mask >> v) & 0xFFU;
+        if (chosen == 0) {
+          continue;
+        }
+        float values[8];
+        _mm256_storeu_ps(values, bounds);
+        for (; chosen != 0; chosen &= chosen - 1) {
+          const auto lane = static_cast<uint32_t>(__builtin_ctz(chosen));
+          found.bounds[found.count] = values[lane];
+          found.ids[found.count] =
+              first_id + static_cast<uint32_t>(b * block_vectors + v) + lane;
+          ++found.count;
+        }
+      }
+    }
+    out[q] = found;
+  }
+}
+
 void block_sums(const uint8_t* block, size_t padded_quads, const uint8_t* table, uint32_t* sums) {
   alignas(32) uint32_t found[block_vectors];
   sum_block(block, padded_quads, table, found);
@@ -149,8 +187,9 @@ const KernelTable avx2_kernels = {
     rotor_forward, rotor_inverse,
     matrix_block,  matrix_vector,
     encode_block,  block_minima,
-    block_bounds,  block_sums,
-    refine,        decode_levels,
+    select,        block_bounds,
+    block_sums,    refine,
+    decode_levels,
 };
 
 }  // namespace rotorquant::simd

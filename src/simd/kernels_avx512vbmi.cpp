@@ -136,6 +136,85 @@ void block_minima(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, si
   }
 }
 
+/// Appends the lanes of `bounds` that `chosen` marks. Compresses in registers: a compressing store
+/// to memory is microcoded on Zen 4.
+RQ_INLINE void append_chosen(__m512 bounds, __mmask16 chosen, uint32_t id, Selection& out) {
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i ids = _mm512_add_epi32(lane, _mm512_set1_epi32(static_cast<int>(id)));
+  _mm512_storeu_ps(out.bounds + out.count, _mm512_maskz_compress_ps(chosen, bounds));
+  _mm512_storeu_si512(out.ids + out.count, _mm512_maskz_compress_epi32(chosen, ids));
+  out.count += static_cast<size_t>(__builtin_popcount(chosen));
+}
+
+template <int Q>
+void select_for_queries(const uint8_t* blocks, size_t n_blocks, size_t block_bytes,
+                        size_t padded_quads, const ScanQuery* queries, const float* limits,
+                        const uint64_t* allowed, uint32_t first_id, Selection* out) {
+  const uint8_t* tables[Q];
+  for (int q = 0; q < Q; ++q) {
+    tables[q] = queries[q].table;
+  }
+  for (size_t b = 0; b < n_blocks; ++b) {
+    const uint64_t mask = allowed == nullptr ? ~uint64_t{0} : allowed[b];
+    if (mask == 0) {
+      continue;
+    }
+    const uint8_t* block = blocks + b * block_bytes;
+    BlockSums<Q> sums;
+    clear(sums);
+    add_groups<Q>(block, padded_quads / 4, tables, sums);
+    const uint8_t* factors = block + padded_quads * block_vectors / 2;
+    FactorLanes lanes_of[4];
+    for (int v = 0; v < 4; ++v) {
+      lanes_of[v] = load_factors(factors, v);
+    }
+    for (int q = 0; q < Q; ++q) {
+      const __m512 scale = _mm512_set1_ps(queries[q].scale);
+      const __m512 offset = _mm512_set1_ps(queries[q].offset);
+      const __m512 limit = _mm512_set1_ps(limits[q]);
+      __m512 bounds[4];
+      uint64_t chosen = 0;
+      for (int v = 0; v < 4; ++v) {
+        bounds[v] = bounds_of(sums.sum[q][v], lanes_of[v], scale, offset);
+        const uint64_t below = _mm512_cmp_ps_mask(bounds[v], limit, _CMP_LE_OQ);
+        chosen |= below << (16 * v);
+      }
+      chosen &= mask;
+      if (chosen == 0) [[likely]] {
+        continue;
+      }
+      for (int v = 0; v < 4; ++v) {
+        const auto chosen_of_v = static_cast<__mmask16>(chosen >> (16 * v));
+        if (chosen_of_v != 0) {
+          append_chosen(bounds[v], chosen_of_v,
+                        first_id + static_cast<uint32_t>(b * block_vectors) +
+                            static_cast<uint32_t>(16 * v),
+                        out[q]);
+        }
+      }
+    }
+  }
+}
+
+void select(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, size_t padded_quads,
+            const ScanQuery* queries, size_t n_queries, const float* limits,
+            const uint64_t* allowed, uint32_t first_id, Selection* out) {
+  size_t q = 0;
+  for (; q + 4 <= n_queries; q += 4) {
+    select_for_queries<4>(blocks, n_blocks, block_bytes, padded_quads, queries + q, limits + q,
+                          allowed, first_id, out + q);
+  }
+  if (q + 2 <= n_queries) {
+    select_for_queries<2>(blocks, n_blocks, block_bytes, padded_quads, queries + q, limits + q,
+                          allowed, first_id, out + q);
+    q += 2;
+  }
+  if (q < n_queries) {
+    select_for_queries<1>(blocks, n_blocks, block_bytes, padded_quads, queries + q, limits + q,
+                          allowed, first_id, out + q);
+  }
+}
+
 void block_bounds(const uint8_t* block, size_t padded_quads, const ScanQuery& query,
                   float* bounds) {
   BlockSums<1> sums;
@@ -165,8 +244,9 @@ const KernelTable avx512vbmi_kernels = {
     rotor_forward, rotor_inverse,
     matrix_block,  matrix_vector,
     encode_block,  block_minima,
-    block_bounds,  block_sums,
-    refine,        decode_levels,
+    select,        block_bounds,
+    block_sums,    refine,
+    decode_levels,
 };
 
 }  // namespace rotorquant::simd

@@ -18,8 +18,9 @@ const KernelTable scalar_kernels = {
     rotor_forward, rotor_inverse,
     matrix_block,  matrix_vector,
     encode_block,  block_minima,
-    block_bounds,  block_sums,
-    refine,        decode_levels,
+    select,        block_bounds,
+    block_sums,    refine,
+    decode_levels,
 };
 
 }  // namespace rotorquant::simd

@@ -52,3 +52,22 @@ void block_minima(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, si
     }
   }
 }
+
+void select(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, size_t padded_quads,
+            const ScanQuery* queries, size_t n_queries, const float* limits,
+            const uint64_t* allowed, uint32_t first_id, Selection* out) {
+  for (size_t b = 0; b < n_blocks; ++b) {
+    const uint64_t mask = allowed == nullptr ? ~uint64_t{0} : allowed[b];
+    for (size_t q = 0; mask != 0 && q < n_queries; ++q) {
+      float bounds[block_vectors];
+      block_bounds(blocks + b * block_bytes, padded_quads, queries[q], bounds);
+      for (size_t v = 0; v < block_vectors; ++v) {
+        if (((mask >> v) & 1U) != 0 && bounds[v] <= limits[q]) {
+          out[q].bounds[out[q].count] = bounds[v];
+          out[q].ids[out[q].count] = first_id + static_cast<uint32_t>(b * block_vectors + v);
+          ++out[q].count;
+        }
+      }
+    }
+  }
+}

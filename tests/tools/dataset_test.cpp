@@ -47,6 +47,7 @@ std::vector<int64_t> sorted_rows(const float* base, size_t n, const float* query
   }
   std::sort(all.begin(), all.end());
   std::vector<int64_t> ids;
+  ids.reserve(n);
   for (const auto& [score, id] : all) {
     ids.push_back(id);
   }

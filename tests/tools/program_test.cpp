@@ -52,8 +52,8 @@ std::string quoted(const std::string& word) {
 class ProgramTest : public ::testing::Test {
  protected:
   TemporaryFolder folder_;
-  const std::string sift_ = std::string(ROTORQUANT_DATASETS) + "/sift-128-euclidean-20k.hdf5";
-  const std::string glove_ = std::string(ROTORQUANT_DATASETS) + "/glove-100-angular-20k.hdf5";
+  const std::string sift = std::string(ROTORQUANT_DATASETS) + "/sift-128-euclidean-20k.hdf5";
+  const std::string glove = std::string(ROTORQUANT_DATASETS) + "/glove-100-angular-20k.hdf5";
 
   /// environment: "NAME=value " or nothing, set for this run.
   Outcome run(const std::vector<std::string>& arguments, const std::string& environment = "") {
@@ -76,8 +76,8 @@ class ProgramTest : public ::testing::Test {
 
   /// A small build of the sift subset.
   std::string build(const std::string& index) {
-    const std::string path = folder_.file("index");
-    const Outcome built = run({"build", "--dataset", sift_, "--index", index, "--output", path});
+    std::string path = folder_.file("index");
+    const Outcome built = run({"build", "--dataset", sift, "--index", index, "--output", path});
     EXPECT_EQ(built.status, 0) << built.err;
     return path;
   }
@@ -86,7 +86,7 @@ class ProgramTest : public ::testing::Test {
 // ---- eval ----------------------------------------------------------------------------------
 
 TEST_F(ProgramTest, JsonHasExactlyTheDocumentedKeysInOrder) {
-  const Outcome eval = run({"eval", "--dataset", glove_, "--index", "RQ3", "--rows", "2000",
+  const Outcome eval = run({"eval", "--dataset", glove, "--index", "RQ3", "--rows", "2000",
                             "--queries", "20", "--k", "5", "--json"});
   ASSERT_EQ(eval.status, 0) << eval.err;
   ASSERT_EQ(lines_of(eval.out).size(), 1U);
@@ -117,7 +117,7 @@ TEST_F(ProgramTest, JsonHasExactlyTheDocumentedKeysInOrder) {
 }
 
 TEST_F(ProgramTest, ExactSearchAgreesWithTheShippedAndTheRecomputedTruth) {
-  for (const std::string& dataset : {sift_, glove_}) {
+  for (const std::string& dataset : {sift, glove}) {
     const Outcome whole = run({"eval", "--dataset", dataset, "--index", "Flat", "--queries", "50",
                                "--k", "20", "--json"});
     ASSERT_EQ(whole.status, 0) << whole.err;
@@ -131,7 +131,7 @@ TEST_F(ProgramTest, ExactSearchAgreesWithTheShippedAndTheRecomputedTruth) {
 }
 
 TEST_F(ProgramTest, OneAlignedRowForEveryPair) {
-  const Outcome eval = run({"eval", "--dataset", sift_, "--dataset", glove_, "--index", "Flat",
+  const Outcome eval = run({"eval", "--dataset", sift, "--dataset", glove, "--index", "Flat",
                             "--index", "PQ{d/2}x4fs", "--rows", "1000", "--queries", "10"});
   ASSERT_EQ(eval.status, 0) << eval.err;
   const std::vector<std::string> lines = lines_of(eval.out);
@@ -148,8 +148,8 @@ TEST_F(ProgramTest, OneAlignedRowForEveryPair) {
 }
 
 TEST_F(ProgramTest, ParametersReachTheIndexesThatKnowThem) {
-  const std::vector<std::string> common{"eval", "--dataset", sift_, "--rows",
-                                        "3000", "--queries", "50",  "--json"};
+  const std::vector<std::string> common{"eval", "--dataset", sift, "--rows",
+                                        "3000", "--queries", "50", "--json"};
   const auto recall_with = [&](const std::string& index, const std::string& param) {
     std::vector<std::string> arguments = common;
     arguments.insert(arguments.end(), {"--index", index, "--param", param});
@@ -162,16 +162,16 @@ TEST_F(ProgramTest, ParametersReachTheIndexesThatKnowThem) {
 }
 
 TEST_F(ProgramTest, AnIndexThatFailsDoesNotStopTheOthers) {
-  const Outcome eval = run({"eval", "--dataset", sift_, "--index", "IVF5000,Flat", "--index",
-                            "Flat", "--rows", "1000", "--queries", "5", "--json"});
+  const Outcome eval = run({"eval", "--dataset", sift, "--index", "IVF5000,Flat", "--index", "Flat",
+                            "--rows", "1000", "--queries", "5", "--json"});
   EXPECT_EQ(eval.status, 1);
   EXPECT_THAT(eval.err, HasSubstr("IVF5000,Flat"));
   EXPECT_EQ(lines_of(eval.out).size(), 1U);
 }
 
 TEST_F(ProgramTest, FewVectorsManyNeighbours) {
-  const Outcome eval = run({"eval", "--dataset", sift_, "--index", "RQ3", "--rows", "3",
-                            "--queries", "2", "--k", "10", "--json"});
+  const Outcome eval = run({"eval", "--dataset", sift, "--index", "RQ3", "--rows", "3", "--queries",
+                            "2", "--k", "10", "--json"});
   ASSERT_EQ(eval.status, 0) << eval.err;
   EXPECT_DOUBLE_EQ(nlohmann::json::parse(eval.out)["recall_at_k"], 1.0);
 }
@@ -187,7 +187,7 @@ TEST_F(ProgramTest, BuildInfoAndSearch) {
                               HasSubstr(std::to_string(std::filesystem::file_size(index)))));
 
   const std::string ids = folder_.file("ids.ivecs");
-  const Outcome search = run({"search", "--index-file", index, "--dataset", sift_, "--k", "7",
+  const Outcome search = run({"search", "--index-file", index, "--dataset", sift, "--k", "7",
                               "--queries", "30", "--output", ids});
   ASSERT_EQ(search.status, 0) << search.err;
   EXPECT_THAT(search.out, HasSubstr("7-recall@7: 0."));
@@ -202,7 +202,7 @@ TEST_F(ProgramTest, InfoOfAFaissIndex) {
 
 TEST_F(ProgramTest, SearchWritesJson) {
   const std::string path = folder_.file("found.json");
-  const Outcome search = run({"search", "--index-file", build("Flat"), "--dataset", sift_,
+  const Outcome search = run({"search", "--index-file", build("Flat"), "--dataset", sift,
                               "--queries", "3", "--k", "4", "--output", path});
   ASSERT_EQ(search.status, 0) << search.err;
   const auto json = nlohmann::json::parse(read_all(path));
@@ -248,31 +248,31 @@ TEST_F(ProgramTest, BadArgumentsGiveStatus2AndOnlyStderr) {
       {},
       {"frobnicate"},
       {"eval"},
-      {"eval", "--dataset", sift_},
+      {"eval", "--dataset", sift},
       {"eval", "--index", "Flat"},
-      {"eval", "--dataset", sift_, "--index", "Flat", "--bogus"},
-      {"eval", "--dataset", sift_, "--index", "Flat", "stray"},
-      {"eval", "--dataset", sift_, "--index", "NoSuchIndex"},
-      {"eval", "--dataset", sift_, "--index", "RQ9"},
-      {"eval", "--dataset", sift_, "--index", ""},
-      {"eval", "--dataset", sift_, "--index", "PQ{x}"},
-      {"eval", "--dataset", sift_, "--index", "PQ7"},
-      {"eval", "--dataset", sift_, "--index", "Flat", "--k", "0"},
-      {"eval", "--dataset", sift_, "--index", "Flat", "--k", "-3"},
-      {"eval", "--dataset", sift_, "--index", "Flat", "--k", "ten"},
-      {"eval", "--dataset", sift_, "--index", "Flat", "--rows", "0"},
-      {"eval", "--dataset", sift_, "--index", "Flat", "--queries", "0"},
-      {"eval", "--dataset", sift_, "--index", "Flat", "--threads", "0"},
-      {"eval", "--dataset", sift_, "--index", "Flat", "--param", "nprobe=1"},
-      {"eval", "--dataset", sift_, "--index", "RQ3", "--param", "levels"},
-      {"eval", "--dataset", sift_, "--index", "RQ3", "--param", "levels=7"},
-      {"eval", "--dataset", sift_, "--index", "RQ3", "--param", "estimator=best"},
+      {"eval", "--dataset", sift, "--index", "Flat", "--bogus"},
+      {"eval", "--dataset", sift, "--index", "Flat", "stray"},
+      {"eval", "--dataset", sift, "--index", "NoSuchIndex"},
+      {"eval", "--dataset", sift, "--index", "RQ9"},
+      {"eval", "--dataset", sift, "--index", ""},
+      {"eval", "--dataset", sift, "--index", "PQ{x}"},
+      {"eval", "--dataset", sift, "--index", "PQ7"},
+      {"eval", "--dataset", sift, "--index", "Flat", "--k", "0"},
+      {"eval", "--dataset", sift, "--index", "Flat", "--k", "-3"},
+      {"eval", "--dataset", sift, "--index", "Flat", "--k", "ten"},
+      {"eval", "--dataset", sift, "--index", "Flat", "--rows", "0"},
+      {"eval", "--dataset", sift, "--index", "Flat", "--queries", "0"},
+      {"eval", "--dataset", sift, "--index", "Flat", "--threads", "0"},
+      {"eval", "--dataset", sift, "--index", "Flat", "--param", "nprobe=1"},
+      {"eval", "--dataset", sift, "--index", "RQ3", "--param", "levels"},
+      {"eval", "--dataset", sift, "--index", "RQ3", "--param", "levels=7"},
+      {"eval", "--dataset", sift, "--index", "RQ3", "--param", "estimator=best"},
       {"build", "--index", "Flat", "--output", out},
-      {"build", "--dataset", sift_, "--input", "a.npy", "--index", "Flat", "--output", out},
-      {"build", "--dataset", sift_, "--index", "Nope", "--output", out},
+      {"build", "--dataset", sift, "--input", "a.npy", "--index", "Flat", "--output", out},
+      {"build", "--dataset", sift, "--index", "Nope", "--output", out},
       {"build", "--input", write("a.txt", "1"), "--index", "Flat", "--output", out},
-      {"search", "--dataset", sift_},
-      {"search", "--index-file", out, "--dataset", sift_, "--output", "ids.txt"},
+      {"search", "--dataset", sift},
+      {"search", "--index-file", out, "--dataset", sift, "--output", "ids.txt"},
       {"info"},
   };
   for (const auto& arguments : all) {
@@ -285,7 +285,7 @@ TEST_F(ProgramTest, BadArgumentsGiveStatus2AndOnlyStderr) {
 
 TEST_F(ProgramTest, FailuresGiveStatus1AndNameTheFile) {
   const std::string garbage = write("garbage.hdf5", "no HDF5 here");
-  const std::string truncated = write("truncated.hdf5", read_all(sift_).substr(0, 100'000));
+  const std::string truncated = write("truncated.hdf5", read_all(sift).substr(0, 100'000));
   const std::string missing = folder_.file("missing");
   const std::vector<std::pair<std::vector<std::string>, std::string>> all{
       {{"eval", "--dataset", missing, "--index", "Flat"}, missing},
@@ -293,10 +293,10 @@ TEST_F(ProgramTest, FailuresGiveStatus1AndNameTheFile) {
       {{"eval", "--dataset", truncated, "--index", "Flat"}, truncated},
       {{"eval", "--dataset", "/", "--index", "Flat"}, "/"},
       {{"build", "--dataset", garbage, "--index", "Flat", "--output", missing}, garbage},
-      {{"build", "--dataset", sift_, "--index", "Flat", "--output", missing + "/x"}, missing},
+      {{"build", "--dataset", sift, "--index", "Flat", "--output", missing + "/x"}, missing},
       {{"info", "--index-file", missing}, missing},
       {{"info", "--index-file", garbage}, ""},
-      {{"search", "--index-file", missing, "--dataset", sift_}, missing},
+      {{"search", "--index-file", missing, "--dataset", sift}, missing},
   };
   for (const auto& [arguments, named] : all) {
     const Outcome outcome = run(arguments);
@@ -307,8 +307,7 @@ TEST_F(ProgramTest, FailuresGiveStatus1AndNameTheFile) {
 }
 
 TEST_F(ProgramTest, AnUnknownParameterListsTheAllowed) {
-  const Outcome outcome =
-      run({"eval", "--dataset", sift_, "--index", "RQ3", "--param", "speed=11"});
+  const Outcome outcome = run({"eval", "--dataset", sift, "--index", "RQ3", "--param", "speed=11"});
   EXPECT_EQ(outcome.status, 2);
   EXPECT_THAT(outcome.err,
               AllOf(HasSubstr("speed"), HasSubstr("refine_error_scale"), HasSubstr("k_factor"),
@@ -317,13 +316,13 @@ TEST_F(ProgramTest, AnUnknownParameterListsTheAllowed) {
 
 TEST_F(ProgramTest, AnUnknownKernelSetIsABadArgument) {
   const Outcome outcome =
-      run({"eval", "--dataset", sift_, "--index", "Flat"}, "ROTORQUANT_SIMD=abacus ");
+      run({"eval", "--dataset", sift, "--index", "Flat"}, "ROTORQUANT_SIMD=abacus ");
   EXPECT_EQ(outcome.status, 2);
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("abacus"), HasSubstr("scalar")));
 }
 
 TEST_F(ProgramTest, SearchingWithTheWrongQueriesIsABadArgument) {
-  const Outcome outcome = run({"search", "--index-file", build("Flat"), "--dataset", glove_});
+  const Outcome outcome = run({"search", "--index-file", build("Flat"), "--dataset", glove});
   EXPECT_EQ(outcome.status, 2);
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("128"), HasSubstr("100")));
 }
@@ -332,7 +331,7 @@ TEST_F(ProgramTest, OutputThatCannotBeWrittenIsAFailure) {
   if (!std::filesystem::exists("/dev/full")) {
     GTEST_SKIP() << "no /dev/full on this system";
   }
-  const std::string line = quoted(ROTORQUANT_PROGRAM) + " eval --dataset " + quoted(sift_) +
+  const std::string line = quoted(ROTORQUANT_PROGRAM) + " eval --dataset " + quoted(sift) +
                            " --index Flat --rows 100 --queries 2 > /dev/full 2> /dev/null";
   const int raw = std::system(line.c_str());  // NOLINT(cert-env33-c)
   ASSERT_TRUE(WIFEXITED(raw));

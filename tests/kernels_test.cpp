@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: MIT
+// Every kernel set against the scalar one, which is the specification.
+#include "simd/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "codec_access.h"
+#include "half.h"
+#include "lane_rows.h"
+#include "test_data.h"
+
+namespace rotorquant {
+namespace {
+
+using simd::lanes;
+using test_data::Bytes;
+using test_data::codec_params;
+using test_data::EveryKernelSet;
+using test_data::Floats;
+using test_data::same_bits;
+
+using Lanes = AlignedVector<float>;
+
+Lanes random_lanes(size_t rows, uint64_t seed) {
+  const Floats x = test_data::gaussian(rows, lanes, seed);
+  return {x.begin(), x.end()};
+}
+
+using FrameKernel = EveryKernelSet;
+
+TEST_P(FrameKernel, RotorLayersHaveTheSameBits) {
+  for (const size_t dim : {1U, 2U, 3U, 4U, 5U, 100U, 129U, 1536U}) {
+    for (const size_t layers : {1U, 2U, 7U}) {
+      const RotorLayers rotors(dim, layers, 3 + dim);
+      const simd::RotorLayersView view = view_of(rotors);
+      Lanes expected = random_lanes(dim, dim + layers);
+      Lanes found = expected;
+      Lanes scratch(dim * lanes);
+      simd::scalar_kernels.rotor_forward(view, expected.data(), scratch.data());
+      kernels().rotor_forward(view, found.data(), scratch.data());
+      ASSERT_TRUE(same_bits(found.data(), expected.data(), found.size())) << dim << " " << layers;
+      simd::scalar_kernels.rotor_inverse(view, expected.data(), scratch.data());
+      kernels().rotor_inverse(view, found.data(), scratch.data());
+      ASSERT_TRUE(same_bits(found.data(), expected.data(), found.size())) << dim << " " << layers;
+    }
+  }
+}
+
+struct Shape {
+  size_t rows;
+  size_t cols;
+};
+const std::vector<Shape> shapes = {{1, 1},   {3, 5},     {4, 4},     {5, 1},   {16, 16},
+                                   {17, 31}, {100, 100}, {132, 129}, {33, 200}};
+
+TEST_P(FrameKernel, MatrixBlockIsTheProductWithinRounding) {
+  for (const Shape& shape : shapes) {
+    const Floats m = test_data::gaussian(shape.rows, shape.cols, 5);
+    const Lanes x = random_lanes(shape.cols, 6);
+    Lanes y(shape.rows * lanes);
+    kernels().matrix_block(m.data(), shape.rows, shape.cols, x.data(), y.data());
+    for (size_t row = 0; row < shape.rows; ++row) {
+      for (size_t lane = 0; lane < lanes; ++lane) {
+        double sum = 0.0;
+        double size = 0.0;
+        for (size_t j = 0; j < shape.cols; ++j) {
+          const double term = static_cast<double>(m[row * shape.cols + j]) *
+                              static_cast<double>(x[j * lanes + lane]);
+          sum += term;
+          size += std::abs(term);
+        }
+        ASSERT_NEAR(static_cast<double>(y[row * lanes + lane]), sum,
+                    0x1p-24 * static_cast<double>(shape.cols + 1) * size)
+            << shape.rows << " x " << shape.cols;
+      }
+    }
+  }
+}
+
+TEST_P(FrameKernel, MatrixVectorHasTheBitsOfMatrixBlock) {
+  for (const Shape& shape : shapes) {
+    const Floats m = test_data::gaussian(shape.rows, shape.cols, 7);
+    Floats mt(m.size());
+    for (size_t i = 0; i < m.size(); ++i) {
+      mt[i % shape.cols * shape.rows + i / shape.cols] = m[i];
+    }
+    const Lanes x = random_lanes(shape.cols, 8);
+    Lanes block(shape.rows * lanes);
+    kernels().matrix_block(m.data(), shape.rows, shape.cols, x.data(), block.data());
+    for (size_t lane = 0; lane < lanes; ++lane) {
+      Floats one(shape.cols);
+      Floats expected(shape.rows);
+      for (size_t j = 0; j < shape.cols; ++j) {
+        one[j] = x[j * lanes + lane];
+      }
+      for (size_t row = 0; row < shape.rows; ++row) {
+        expected[row] = block[row * lanes + lane];
+      }
+      Floats y(shape.rows);
+      kernels().matrix_vector(mt.data(), shape.rows, shape.cols, one.data(), y.data());
+      ASSERT_TRUE(same_bits(y, expected)) << shape.rows << " x " << shape.cols;
+    }
+  }
+}
+
+// ---- encode ---------------------------------------------------------------------------------
+
+/// One encoded lane block with its memory.
+struct Encoded {
+  Lanes rows;
+  AlignedVector<uint8_t> nibbles;
+  simd::EncodeBlock block{};
+
+  Encoded(const simd::KernelTable& kernels, const simd::EncodeView& view, const Lanes& y)
+      : rows(5 * view.dims * lanes), nibbles(view.layout.planes * view.layout.quads * lanes) {
+    std::copy(y.begin(), y.end(), rows.begin());
+    const size_t step = view.dims * lanes;
+    block.y = rows.data();
+    block.decoded = rows.data() + step;
+    block.sign_part = rows.data() + 2 * step;
+    block.target = rows.data() + 3 * step;
+    block.scratch = rows.data() + 4 * step;
+    block.nibbles = nibbles.data();
+    kernels.encode_block(view, block);
+  }
+};
+
+/// 16 vectors: a zero one, a tiny and a huge one, one with a single coordinate, Gaussians.
+Lanes vectors_to_encode(size_t dims, uint64_t seed) {
+  Lanes y = random_lanes(dims, seed);
+  for (size_t j = 0; j < dims; ++j) {
+    y[j * lanes + 1] = 0.0F;
+    y[j * lanes + 2] *= 1e-12F;
+    y[j * lanes + 3] *= 1e12F;
+    y[j * lanes + 4] = j == 0 ? -1.0F : 0.0F;
+  }
+  return y;
+}
+
+void expect_same_encoding(const Encoded& found, const Encoded& expected, const std::string& what) {
+  EXPECT_EQ(found.nibbles, expected.nibbles) << what;
+  const simd::EncodeBlock& a = found.block;
+  const simd::EncodeBlock& b = expected.block;
+  const size_t decoded = found.rows.size() / 5;
+  EXPECT_TRUE(same_bits(a.decoded, b.decoded, decoded)) << what;
+  EXPECT_TRUE(same_bits(a.alpha1, b.alpha1, lanes)) << what;
+  EXPECT_TRUE(same_bits(a.alpha, b.alpha, lanes)) << what;
+  EXPECT_TRUE(same_bits(a.beta, b.beta, lanes)) << what;
+  EXPECT_TRUE(same_bits(a.cos2, b.cos2, lanes)) << what;
+}
+
+/// What encode, refine and decode are compared on: every code, odd shapes, shared and own trees.
+/// Built once: a codec measures itself when it is made.
+const std::vector<Codec>& codecs_to_compare() {
+  static const std::vector<Codec> codecs = [] {
+    std::vector<Codec> made;
+    for (int bits = 1; bits <= 8; ++bits) {
+      for (const bool signs : {false, true}) {
+        for (const size_t d : {1U, 3U, 100U, 129U}) {
+          made.emplace_back(codec_params(d, bits, signs));
+        }
+      }
+    }
+    made.emplace_back(codec_params(1536, 4, true));
+    for (const int bits : {1, 2, 4, 8}) {
+      made.push_back(test_data::ready_codec(codec_params(13, bits, true, FrameKind::learned)));
+      made.push_back(test_data::ready_codec(codec_params(13, bits, false, FrameKind::learned)));
+    }
+    return made;
+  }();
+  return codecs;
+}
+
+std::string described(const Codec& codec) {
+  return codec.name() + " d=" + std::to_string(codec.dim());
+}
+
+using EncodeKernel = EveryKernelSet;
+
+TEST_P(EncodeKernel, HasTheScalarNibblesAndFloats) {
+  for (const Codec& codec : codecs_to_compare()) {
+    const simd::EncodeView view = CodecAccess::encode_view(codec);
+    const Lanes y = vectors_to_encode(view.dims, 9);
+    expect_same_encoding(Encoded(kernels(), view, y), Encoded(simd::scalar_kernels, view, y),
+                         described(codec));
+  }
+}
+
+TEST_P(EncodeKernel, ALaneDoesNotDependOnItsCompany) {
+  for (const Codec& codec : codecs_to_compare()) {
+    const simd::EncodeView view = CodecAccess::encode_view(codec);
+    const Lanes y = vectors_to_encode(view.dims, 10);
+    Lanes alone(y.size(), 0.0F);  // lane 0 moves to lane 15, all others vanish
+    for (size_t j = 0; j < view.dims; ++j) {
+      alone[j * lanes + 15] = y[j * lanes];
+    }
+    const Encoded many(kernels(), view, y);
+    const Encoded one(kernels(), view, alone);
+    for (size_t i = 0; i < many.nibbles.size(); i += lanes) {
+      ASSERT_EQ(many.nibbles[i], one.nibbles[i + 15]) << described(codec);
+    }
+    ASSERT_TRUE(same_bits(many.block.alpha, one.block.alpha + 15, 1)) << described(codec);
+    ASSERT_TRUE(same_bits(many.block.alpha1, one.block.alpha1 + 15, 1)) << described(codec);
+  }
+}
+
+// ---- scan -----------------------------------------------------------------------------------
+
+/// n codes with random nibbles and sensible factors.
+Bytes random_codes(const CodeLayout& layout, size_t n, uint64_t seed) {
+  Rng rng(seed);
+  Bytes codes(n * layout.code_bytes());
+  for (uint8_t& byte : codes) {
+    byte = static_cast<uint8_t>(rng.bits());
+  }
+  for (size_t i = 0; i < n; ++i) {
+    uint8_t* factors = codes.data() + i * layout.code_bytes() + layout.scan_factor_offset();
+    const uint16_t alpha = encode_factor(static_cast<float>(rng.uniform()));
+    const auto additive = static_cast<float>(100.0 * rng.gaussian());
+    std::memcpy(factors, &alpha, sizeof(alpha));
+    std::memcpy(factors + sizeof(alpha), &additive, sizeof(additive));
+  }
+  return codes;
+}
+
+CodeLayout one_plane(size_t quads) {
+  CodeLayout layout;
+  layout.quads = quads;
+  layout.plane_bytes = (quads + 1) / 2;
+  layout.planes = 1;
+  layout.levels = 1;
+  return layout;
+}
+
+CodeStore store_of(const simd::KernelTable& kernels, const CodeLayout& layout, const Bytes& codes) {
+  const simd::ScopedKernels scoped(kernels);
+  CodeStore store(layout);
+  store.append(codes.data(), codes.size() / layout.code_bytes());
+  return store;
+}
+
+/// Tables of several queries; every third is all 255, the most that sums can reach.
+struct Queries {
+  std::vector<AlignedVector<uint8_t>> tables;
+  std::vector<simd::ScanQuery> scans;
+
+  Queries(size_t count, size_t padded_quads, uint64_t seed) {
+    Rng rng(seed);
+    for (size_t q = 0; q < count; ++q) {
+      AlignedVector<uint8_t> table(padded_quads * fanout);
+      for (uint8_t& entry : table) {
+        entry = q % 3 == 2 ? uint8_t{255} : static_cast<uint8_t>(rng.bits());
+      }
+      tables.push_back(std::move(table));
+      scans.push_back({tables.back().data(), static_cast<float>(rng.uniform()),
+                       static_cast<float>(rng.gaussian())});
+    }
+  }
+};
+
+// 1024 quads: AVX2's 16-bit sums need emptying four times.
+const std::vector<size_t> quad_counts = {1, 2, 4, 5, 25, 33, 384, 1024};
+const std::vector<size_t> store_sizes = {0, 1, 31, 32, 33, 63, 64, 65, 200};
+
+using ScanKernel = EveryKernelSet;
+
+TEST_P(ScanKernel, BlockSumsAddUpTheTableEntries) {
+  for (const size_t quads : quad_counts) {
+    const CodeLayout layout = one_plane(quads);
+    for (const size_t n : store_sizes) {
+      const CodeStore store = store_of(kernels(), layout, random_codes(layout, n, quads + n));
+      const Queries queries(3, store.padded_quads(), n);
+      Bytes plane(layout.plane_bytes);
+      for (size_t b = 0; b < store.blocks(); ++b) {
+        for (const simd::ScanQuery& query : queries.scans) {
+          std::vector<uint32_t> sums(block_vectors);
+          kernels().block_sums(store.block(b), store.padded_quads(), query.table, sums.data());
+          for (size_t v = 0; v < std::min(block_vectors, n - b * block_vectors); ++v) {
+            store.scan_nibbles(b * block_vectors + v, plane.data());
+            uint32_t expected = 0;
+            for (size_t quad = 0; quad < store.padded_quads(); ++quad) {
+              const unsigned nibble =
+                  quad < quads ? (plane[quad / 2] >> (quad % 2 * 4)) & 0xFU : 0U;
+              expected += query.table[quad * fanout + nibble];
+            }
+            ASSERT_EQ(sums[v], expected) << quads << " quads, n " << n << ", vector " << v;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ScanKernel, BlockBoundsHaveTheScalarBits) {
+  for (const size_t quads : quad_counts) {
+    const CodeLayout layout = one_plane(quads);
+    for (const size_t n : store_sizes) {
+      const Bytes codes = random_codes(layout, n, quads + n);
+      const CodeStore store = store_of(kernels(), layout, codes);
+      const CodeStore reference = store_of(simd::scalar_kernels, layout, codes);
+      const Queries queries(3, store.padded_quads(), n);
+      for (size_t b = 0; b < store.blocks(); ++b) {
+        for (const simd::ScanQuery& query : queries.scans) {
+          Floats expected(block_vectors);
+          Floats found(block_vectors);
+          simd::scalar_kernels.block_bounds(reference.block(b), store.padded_quads(), query,
+                                            expected.data());
+          kernels().block_bounds(store.block(b), store.padded_quads(), query, found.data());
+          ASSERT_TRUE(same_bits(found, expected)) << quads << " quads, n " << n;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ScanKernel, ABoundIsAdditiveLessAlphaTimesTheScaledSum) {
+  const CodeLayout layout = one_plane(33);
+  const CodeStore store = store_of(kernels(), layout, random_codes(layout, 64, 12));
+  const Queries queries(2, store.padded_quads(), 13);
+  for (const simd::ScanQuery& query : queries.scans) {
+    std::vector<uint32_t> sums(block_vectors);
+    Floats bounds(block_vectors);
+    kernels().block_sums(store.block(0), store.padded_quads(), query.table, sums.data());
+    kernels().block_bounds(store.block(0), store.padded_quads(), query, bounds.data());
+    for (size_t v = 0; v < block_vectors; ++v) {
+      const float product = std::fmaf(query.scale, static_cast<float>(sums[v]), query.offset);
+      ASSERT_EQ(bounds[v], std::fmaf(-store.scan_alpha(v), product, store.additive(v))) << v;
+    }
+  }
+}
+
+/// One mask a block: none, all, one vector, random, random ...
+std::vector<uint64_t> masks(size_t blocks, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<uint64_t> result;
+  for (size_t b = 0; b < blocks; ++b) {
+    const uint64_t bits = rng.bits();
+    result.push_back(b % 5 == 0   ? uint64_t{0}
+                     : b % 5 == 1 ? ~uint64_t{0}
+                     : b % 5 == 2 ? uint64_t{1} << (bits % 64)
+                                  : bits);
+  }
+  return result;
+}
+
+void expect_minima(const simd::KernelTable& kernels, const CodeStore& store, const Queries& queries,
+                   const std::vector<uint64_t>& allowed) {
+  const size_t blocks = store.blocks();
+  const size_t stride = blocks + 3;
+  constexpr float untouched = -12345.0F;
+  Floats minima(queries.scans.size() * stride, untouched);
+  kernels.block_minima(store.block(0), blocks, store.block_bytes(), store.padded_quads(),
+                       queries.scans.data(), queries.scans.size(),
+                       allowed.empty() ? nullptr : allowed.data(), minima.data(), stride);
+  for (size_t q = 0; q < queries.scans.size(); ++q) {
+    for (size_t b = 0; b < blocks; ++b) {
+      Floats bounds(block_vectors);
+      kernels.block_bounds(store.block(b), store.padded_quads(), queries.scans[q], bounds.data());
+      float least = std::numeric_limits<float>::infinity();
+      for (size_t v = 0; v < block_vectors; ++v) {
+        const bool counts = allowed.empty() || ((allowed[b] >> v) & 1U) != 0;
+        least = counts ? std::min(least, bounds[v]) : least;
+      }
+      ASSERT_TRUE(same_bits(&minima[q * stride + b], &least, 1)) << "query " << q << " block " << b;
+    }
+    for (size_t b = blocks; b < stride; ++b) {
+      ASSERT_EQ(minima[q * stride + b], untouched);
+    }
+  }
+}
+
+TEST_P(ScanKernel, BlockMinimaAreTheLeastAllowedBounds) {
+  for (const size_t quads : {1U, 5U, 25U, 33U, 384U}) {
+    const CodeLayout layout = one_plane(quads);
+    for (const size_t n : {0U, 1U, 33U, 64U, 65U, 700U}) {
+      const CodeStore store = store_of(kernels(), layout, random_codes(layout, n, quads + n));
+      for (const size_t count : {1U, 2U, 3U, 4U, 5U, 7U, 8U}) {
+        const Queries queries(count, store.padded_quads(), n + count);
+        expect_minima(kernels(), store, queries, {});
+        if (n > 0) {
+          expect_minima(kernels(), store, queries, masks(store.blocks(), count));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ScanKernel, UnusedPlacesAreInfinitelyFar) {
+  const CodeLayout layout = one_plane(25);
+  const CodeStore store = store_of(kernels(), layout, random_codes(layout, 65, 14));
+  const Queries queries(1, store.padded_quads(), 15);
+  Floats bounds(block_vectors);
+  kernels().block_bounds(store.block(1), store.padded_quads(), queries.scans[0], bounds.data());
+  EXPECT_TRUE(std::isfinite(bounds[0]));
+  for (size_t v = 1; v < block_vectors; ++v) {
+    EXPECT_EQ(bounds[v], std::numeric_limits<float>::infinity()) << v;
+  }
+}
+
+// ---- refine ---------------------------------------------------------------------------------
+
+using RefineKernel = EveryKernelSet;
+
+/// Views at every number of levels of a code, and of the whole with its signs.
+std::vector<simd::RefineView> views_of(const Codec& codec, const CodecQuery& query) {
+  std::vector<simd::RefineView> views;
+  for (size_t levels = 0; levels <= codec.layout().levels; ++levels) {
+    views.push_back(CodecAccess::refine_view(codec, query, levels));
+  }
+  return views;
+}
+
+TEST_P(RefineKernel, HasTheScalarBits) {
+  for (const Codec& codec : codecs_to_compare()) {
+    const CodecQuery query = codec.prepare(test_data::gaussian(1, codec.dim(), 16).data());
+    const Bytes codes = random_codes(codec.layout(), 5, 17);
+    for (const simd::RefineView& view : views_of(codec, query)) {
+      for (size_t i = 0; i < 5; ++i) {
+        const uint8_t* plane1 = codes.data() + i * codec.code_bytes();
+        const uint8_t* row = plane1 + codec.layout().plane_bytes;
+        Floats expected(2);
+        Floats found(2);
+        simd::scalar_kernels.refine(view, plane1, row, expected.data(), expected.data() + 1);
+        kernels().refine(view, plane1, row, found.data(), found.data() + 1);
+        ASSERT_TRUE(same_bits(found, expected)) << described(codec) << " levels " << view.levels;
+      }
+    }
+  }
+}
+
+TEST_P(RefineKernel, DecodeLevelsHasTheScalarBits) {
+  for (const Codec& codec : codecs_to_compare()) {
+    const Bytes codes = random_codes(codec.layout(), 5, 18);
+    for (const simd::RefineView& view : views_of(codec, CodecQuery{})) {
+      if (view.levels == 0) {
+        continue;
+      }
+      for (size_t i = 0; i < 5; ++i) {
+        const uint8_t* plane1 = codes.data() + i * codec.code_bytes();
+        Lanes expected(padded_dim(codec.dim()) + lanes);
+        Lanes found(expected.size());
+        const uint8_t* row = plane1 + codec.layout().plane_bytes;
+        simd::scalar_kernels.decode_levels(view, plane1, row, expected.data());
+        kernels().decode_levels(view, plane1, row, found.data());
+        ASSERT_EQ(found, expected) << described(codec) << " levels " << view.levels;
+      }
+    }
+  }
+}
+
+TEST_P(RefineKernel, IsTheProductOfTheQueryWithTheDecodedLevelsAndSigns) {
+  for (const Codec& codec : codecs_to_compare()) {
+    const size_t dims = padded_dim(codec.dim());
+    const CodecQuery query = codec.prepare(test_data::gaussian(1, codec.dim(), 19).data());
+    const Bytes code = random_codes(codec.layout(), 1, 20);
+    const uint8_t* row = code.data() + codec.layout().plane_bytes;
+    const simd::RefineView view = CodecAccess::refine_view(codec, query, 0);
+    float level_product = 0.0F;
+    float sign_product = 0.0F;
+    kernels().refine(view, code.data(), row, &level_product, &sign_product);
+    Lanes a(dims + lanes, 0.0F);
+    if (view.levels > 0) {
+      kernels().decode_levels(view, code.data(), row, a.data());
+    }
+    const uint8_t* signs = code.data() + (codec.layout().planes - 1) * codec.layout().plane_bytes;
+    double by_levels = 0.0;
+    double by_signs = 0.0;
+    for (size_t j = 0; j < dims; ++j) {
+      by_levels += static_cast<double>(query.frame_query[j]) * static_cast<double>(a[j]);
+      if (view.use_signs) {
+        const bool negative = ((signs[j / 8] >> (j % 8)) & 1U) != 0;
+        by_signs += static_cast<double>(negative ? -query.sign_query[j] : query.sign_query[j]);
+      }
+    }
+    const double tolerance = 1e-6 * static_cast<double>(dims);
+    ASSERT_NEAR(static_cast<double>(level_product), by_levels, tolerance) << described(codec);
+    ASSERT_NEAR(static_cast<double>(sign_product), by_signs, tolerance) << described(codec);
+  }
+}
+
+#define RQ_FOR_EVERY_KERNEL_SET(suite)                                                        \
+  INSTANTIATE_TEST_SUITE_P(Targets, suite, testing::ValuesIn(test_data::built_kernel_sets()), \
+                           test_data::kernel_set_name)
+RQ_FOR_EVERY_KERNEL_SET(FrameKernel);
+RQ_FOR_EVERY_KERNEL_SET(EncodeKernel);
+RQ_FOR_EVERY_KERNEL_SET(ScanKernel);
+RQ_FOR_EVERY_KERNEL_SET(RefineKernel);
+
+}  // namespace
+}  // namespace rotorquant
