@@ -14,10 +14,11 @@
 //   cosine    between the exact and the estimated score vectors, mean over the queries
 //   mse, prod encode speed, thousands of vectors a second, packed codes, fastest round
 //
-// Usage: reference_bench [rows]
+// Usage: reference_bench [--rows N] [--dataset F.hdf5 ...]
 #include <fmt/core.h>
 #include <omp.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -29,6 +30,7 @@
 #include <string>
 #include <vector>
 
+#include "dataset.h"
 #include "rotorquant/random.h"
 #include "rotorquant/reference.h"
 
@@ -271,15 +273,32 @@ std::vector<float> random_unit_vectors(size_t n, size_t d, uint64_t seed) {
   return x;
 }
 
+/// A data set's first rows, with its own queries behind them.
+void run_dataset(const std::string& path, size_t rows) {
+  rotorquant::tools::Dataset dataset =
+      rotorquant::tools::read_dataset(path, rows, static_cast<size_t>(query_count));
+  std::vector<float> x = std::move(dataset.base);
+  x.insert(x.end(), dataset.queries.begin(), dataset.queries.end());
+  run(dataset.name, x.data(), x.size() / dataset.d, dataset.d);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  CLI::App app("The published algorithm measured: rotor blocks beside one dense Haar rotation");
+  size_t rows = 8192;
+  std::vector<std::string> datasets;
+  app.add_option("--rows", rows, "vectors a table")->capture_default_str();
+  app.add_option("--dataset", datasets, "ann-benchmarks HDF5 file; may be repeated");
+  CLI11_PARSE(app, argc, argv);
   try {
-    const size_t rows = argc > 1 ? std::stoul(argv[1]) : 8192;
     fmt::print("compiler {}, {} threads\n", __VERSION__, omp_get_max_threads());
     for (const size_t d : {size_t{64}, size_t{128}, size_t{256}}) {
       const std::vector<float> x = random_unit_vectors(rows + query_count, d, d);
       run("random unit vectors", x.data(), rows + query_count, d);
+    }
+    for (const std::string& path : datasets) {
+      run_dataset(path, rows);
     }
   } catch (const std::exception& error) {
     fmt::print(stderr, "reference_bench: {}\n", error.what());

@@ -44,7 +44,8 @@ struct IndexRotorQuant : faiss::Index {
   Space space;      ///< metric and centre: the training mean, or the origin when never trained
   CodeStore store;  ///< canonical codes of vectors 0 .. ntotal - 1
 
-  /// Defaults of SearchParametersRotorQuant.
+  /// Defaults of SearchParametersRotorQuant; a negative scale stands for
+  /// Codec::default_error_scale().
   float refine_error_scale = SearchParams{}.refine_error_scale;
   size_t k_factor = SearchParams{}.k_factor;
 

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: MIT
 #include "faiss_ext/distance_computer.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <limits>
 
 namespace rotorquant {
 namespace {
 
-constexpr size_t cache_slots = 1024;  // half a megabyte at d = 128
-constexpr size_t partial_sums = 8;    // so that the compiler may use vectors, in a fixed order
+constexpr size_t cached_floats = size_t{1} << 17;  // half a megabyte a thread
+constexpr size_t most_slots = 1024;
+constexpr size_t partial_sums = 8;  // so that the compiler may use vectors, in a fixed order
 
 template <class Term>
 float sum_over(size_t n, const Term& term) {
@@ -33,10 +37,44 @@ float sum_over(size_t n, const Term& term) {
 
 }  // namespace
 
+/// Decodings by id: slot id % slots holds that id's, or nothing.
+struct RotorQuantDistanceComputer::DecodeCache {
+  std::atomic_flag busy;
+  std::vector<idx_t> ids;  // -1: empty
+  std::vector<float> rows;
+  std::vector<float> other_row;  // for a pair that shares a slot
+  std::vector<uint8_t> code;
+
+  size_t slot(idx_t i) const { return static_cast<size_t>(i) % ids.size(); }
+
+  void allocate(const IndexRotorQuant& index, size_t slots) {
+    ids.assign(slots, -1);
+    rows.resize(slots * static_cast<size_t>(index.d));
+    code.resize(index.codec.code_bytes());
+  }
+  const float* decoded(const IndexRotorQuant& index, idx_t i) {
+    float* row = rows.data() + slot(i) * static_cast<size_t>(index.d);
+    if (ids[slot(i)] != i) {
+      index.store.pack(static_cast<size_t>(i), 1, code.data());
+      index.codec.decode(code.data(), 1, row);
+      index.space.restore(row, 1, static_cast<size_t>(index.d));
+      ids[slot(i)] = i;
+    }
+    return row;
+  }
+};
+
 RotorQuantDistanceComputer::RotorQuantDistanceComputer(const IndexRotorQuant& index)
     : index_(index),
       scorer_(index.codec, index.space, index.store),
-      is_l2_(index.space.metric == Metric::l2) {}
+      is_l2_(index.space.metric == Metric::l2),
+      caches_(static_cast<size_t>(omp_get_max_threads())) {
+  for (std::unique_ptr<DecodeCache>& cache : caches_) {
+    cache = std::make_unique<DecodeCache>();
+  }
+}
+
+RotorQuantDistanceComputer::~RotorQuantDistanceComputer() = default;
 
 void RotorQuantDistanceComputer::set_query(const float* x) {
   usable_ = std::all_of(x, x + index_.d, [](float v) { return std::isfinite(v); });
@@ -51,34 +89,34 @@ float RotorQuantDistanceComputer::operator()(idx_t i) {
   return is_l2_ ? distance : -distance;
 }
 
-const float* RotorQuantDistanceComputer::decoded(idx_t i) {
+float RotorQuantDistanceComputer::between(DecodeCache& cache, idx_t i, idx_t j) const {
   const auto d = static_cast<size_t>(index_.d);
-  if (cached_ids_.empty()) {  // searches never come here
-    cached_ids_.assign(cache_slots, -1);
-    cached_rows_.resize(cache_slots * d);
-    code_.resize(index_.codec.code_bytes());
+  const float* a = cache.decoded(index_, i);
+  if (i != j && cache.slot(i) == cache.slot(j)) {
+    cache.other_row.assign(a, a + d);
+    a = cache.other_row.data();
   }
-  const size_t slot = static_cast<size_t>(i) % cache_slots;
-  float* row = cached_rows_.data() + slot * d;
-  if (cached_ids_[slot] != i) {
-    index_.store.pack(static_cast<size_t>(i), 1, code_.data());
-    index_.codec.decode(code_.data(), 1, row);
-    index_.space.restore(row, 1, d);
-    cached_ids_[slot] = i;
-  }
-  return row;
+  const float* b = cache.decoded(index_, j);
+  return is_l2_ ? sum_over(d, [&](size_t c) { return (a[c] - b[c]) * (a[c] - b[c]); })
+                : sum_over(d, [&](size_t c) { return a[c] * b[c]; });
 }
 
 float RotorQuantDistanceComputer::symmetric_dis(idx_t i, idx_t j) {
-  const auto d = static_cast<size_t>(index_.d);
-  const float* a = decoded(i);
-  if (i != j && static_cast<size_t>(i) % cache_slots == static_cast<size_t>(j) % cache_slots) {
-    other_row_.assign(a, a + d);
-    a = other_row_.data();
+  const auto thread = static_cast<size_t>(omp_get_thread_num());
+  DecodeCache& cache = *caches_[thread % caches_.size()];
+  // Threads that are not OpenMP's all have number 0: who comes second works without a cache.
+  if (cache.busy.test_and_set(std::memory_order_acquire)) {
+    DecodeCache temporary;
+    temporary.allocate(index_, 2);
+    return between(temporary, i, j);
   }
-  const float* b = decoded(j);
-  return is_l2_ ? sum_over(d, [&](size_t c) { return (a[c] - b[c]) * (a[c] - b[c]); })
-                : sum_over(d, [&](size_t c) { return a[c] * b[c]; });
+  if (cache.ids.empty()) {  // searches never come here
+    const size_t slots = cached_floats / static_cast<size_t>(index_.d);
+    cache.allocate(index_, std::clamp<size_t>(slots, 2, most_slots));
+  }
+  const float distance = between(cache, i, j);
+  cache.busy.clear(std::memory_order_release);
+  return distance;
 }
 
 }  // namespace rotorquant

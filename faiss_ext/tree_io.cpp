@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <string>
 #include <string_view>
 #include <typeinfo>
@@ -288,6 +289,7 @@ IndexPtr TreeReader::read_own(size_t node, const NodeHeader& header, ByteReader&
   index->d = header.d;
   index->space.metric = header.metric == faiss::METRIC_L2 ? Metric::l2 : Metric::inner_product;
   index->refine_error_scale = fields.get<float>();
+  require(!std::isnan(index->refine_error_scale), "node: refine_error_scale", "a number", "NaN");
   require(fields.get<uint32_t>() == 0, "node: reserved field", 0, "something else");
   index->k_factor = static_cast<size_t>(fields.get<uint64_t>());
   index->space.centre = fields.get_array<float>();
@@ -329,13 +331,16 @@ IndexPtr TreeReader::read_reference(size_t node, const NodeHeader& header, ByteR
   require(fields.get<uint32_t>() == 0, "node: reserved field", 0, "something else");
   const auto qjl_dim = fields.get<uint64_t>();
   const auto seed = fields.get<uint64_t>();
-  // The matrix of signs is made anew, d x qjl_dim: no file may ask for more than a sane one.
-  constexpr uint64_t max_matrix = uint64_t{1} << 32;
-  require(bits >= 1 && bits <= 8 && qjl_dim >= 1 && qjl_dim <= max_matrix / header.dim(),
-          "reference codec: bits and qjl_dim", "1 to 8, and at least 1", bits);
+  require(bits >= 1 && bits <= 8, "reference codec: bits", "1 to 8", bits);
+  std::vector<uint8_t> codes = in_.read_section(section_name(node, "codes"));
+  // Rotation and sign matrix are made anew from d and qjl_dim: first see that these can be true.
+  constexpr uint64_t most_floats = uint64_t{1} << 28;
+  require(qjl_dim >= 1 && qjl_dim <= most_floats / header.dim(), "reference codec: d * qjl_dim",
+          "at most 268435456", qjl_dim);
+  require(header.count() == 0 || qjl_dim / 8 <= codes.size() / header.count(),
+          "reference codec: qjl_dim", "what the codes have room for", qjl_dim);
   auto index = std::make_unique<IndexRotorQuantReference>(
       header.d, static_cast<int>(bits), header.metric, static_cast<size_t>(qjl_dim), seed);
-  std::vector<uint8_t> codes = in_.read_section(section_name(node, "codes"));
   check_codes(header, index->code_size, codes.size());
   index->codes = std::move(codes);
   return index;

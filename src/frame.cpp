@@ -12,7 +12,7 @@
 #include "rotorquant/haar.h"
 #include "rotorquant/random.h"
 #include "simd/kernels.h"
-#include "symmetric_eigen.h"
+#include "symmetric_matrix.h"
 
 namespace rotorquant {
 namespace {
@@ -65,31 +65,6 @@ void run_layers(const RotorLayers& layers, RotorKernel kernel, const float* x, s
     kernel(view, block.data(), scratch.data());
     lanes_to_rows(block.data(), count, dim, y + first * dim);
   }
-}
-
-/// Covariance (about the origin: rows are centred already) of n x d rows.
-std::vector<double> covariance(const float* x, size_t n, size_t d) {
-  std::vector<double> sum(d * d, 0.0);
-  // Threads own rows of the result, so the order of additions never depends on their number.
-#pragma omp parallel for schedule(dynamic, 4)
-  for (size_t i = 0; i < d; ++i) {
-    double* row = sum.data() + i * d;
-    for (size_t r = 0; r < n; ++r) {
-      const float* v = x + r * d;
-      const auto vi = static_cast<double>(v[i]);
-      for (size_t j = 0; j <= i; ++j) {
-        row[j] += vi * static_cast<double>(v[j]);
-      }
-    }
-  }
-  const double scale = 1.0 / static_cast<double>(std::max<size_t>(n, 1));
-  for (size_t i = 0; i < d; ++i) {
-    for (size_t j = 0; j <= i; ++j) {
-      sum[i * d + j] *= scale;
-      sum[j * d + i] = sum[i * d + j];
-    }
-  }
-  return sum;
 }
 
 /// Deals eigenvalues, largest first, each into the open quad with the least product so far: what
@@ -194,7 +169,7 @@ Frame Frame::learned(const float* x, size_t n, size_t d, const LearnedFrameParam
   require(d >= 1, "d", "at least 1", d);
   require(n >= 1, "n", "at least 1 training row", n);
   require_finite(x, n, d, "training vectors");
-  SymmetricEigen eigen = symmetric_eigen(covariance(x, n, d), d);
+  SymmetricEigen eigen = symmetric_eigen(second_moments(x, n, d), d);
   const double mean = std::accumulate(eigen.values.begin(), eigen.values.end(), 0.0) /
                       static_cast<double>(d);
   for (double& value : eigen.values) {

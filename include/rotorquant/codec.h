@@ -102,10 +102,8 @@ class Codec {
   /// query: d floats, already centred.
   CodecQuery prepare(const float* query) const;
   /// Estimates <q - mu, x - mu> from one code. levels as in decode. The strict estimator needs
-  /// signs and all levels (otherwise the rescaled one is used); it is unbiased over O for codes
-  /// made with joint_rounds = 0 (joint rounds let the levels depend on O; its sign factor is then
-  /// calibrated instead) and when the caller passes the exact norm |x - mu|; norm < 0: inferred
-  /// from the code.
+  /// signs and all levels (otherwise the rescaled one is used) and is unbiased when the caller
+  /// passes the exact norm |x - mu|; norm < 0: inferred from the code.
   float estimate(const CodecQuery& query, const uint8_t* code, size_t levels = 0,
                  Estimator estimator = Estimator::rescaled, float norm = -1.0F) const;
 
@@ -139,7 +137,7 @@ class Codec {
     /// (alpha a + beta O^T s) / alpha_1 - a_1: what the scan's error bound weighs q'^2 by. One entry
     /// stands for all coordinates alike.
     std::vector<float> scan_error;
-    /// beta of the strict estimator over |y| / sqrt(P) times c.
+    /// beta of the strict estimator over |y| / sqrt(P) times c, calibrated to be unbiased.
     float strict_gain = 0.0F;
   } statistics_;
 

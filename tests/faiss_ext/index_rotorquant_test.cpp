@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <thread>
 
 #include "faiss_ext/IndexRotorQuant.h"
 #include "test_data.h"
@@ -503,6 +504,27 @@ TEST(IndexRotorQuant, SymmetricDistancesAreThoseOfTheDecodings) {
     EXPECT_NEAR(computer->symmetric_dis(3, 17), expected, 1e-3F);
     EXPECT_EQ(computer->symmetric_dis(3, 17), computer->symmetric_dis(17, 3));
   }
+}
+
+TEST(IndexRotorQuant, SymmetricDistancesMayBeAskedForConcurrently) {
+  const IndexRotorQuant index = filled(8, 3000, 3, false, faiss::METRIC_L2);
+  const std::unique_ptr<faiss::DistanceComputer> shared(index.get_distance_computer());
+  const auto ask = [&](std::vector<float>& answers) {
+    for (idx_t i = 0; i < 3000; ++i) {
+      answers.push_back(shared->symmetric_dis(i, (i * 7 + 1024) % 3000));
+    }
+  };
+  std::vector<float> expected;
+  ask(expected);
+  std::vector<std::vector<float>> answers(3);
+  std::vector<std::thread> threads;
+  for (auto& each : answers) {
+    threads.emplace_back([&] { ask(each); });
+  }
+  for (auto& thread : threads) {
+    thread.join();
+  }
+  EXPECT_THAT(answers, testing::Each(expected));
 }
 
 TEST(IndexRotorQuant, ADistanceComputerNeverThrowsOnAQuery) {

@@ -1,16 +1,45 @@
 // SPDX-License-Identifier: MIT
-#include "symmetric_eigen.h"
+#include "symmetric_matrix.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "rotorquant/error.h"
 
-// Fortran LAPACK, declared here as FAISS does: no header comes with every BLAS.
+// Fortran BLAS and LAPACK, declared here as FAISS does: no header comes with every BLAS.
 extern "C" void dsyevd_(const char* jobz, const char* uplo, const int* n, double* a,
                         const int* lda, double* w, double* work, const int* lwork, int* iwork,
                         const int* liwork, int* info);
+extern "C" void ssyrk_(const char* uplo, const char* trans, const int* n, const int* k,
+                       const float* alpha, const float* a, const int* lda, const float* beta,
+                       float* c, const int* ldc);
 
 namespace rotorquant {
+
+std::vector<double> second_moments(const float* x, size_t n, size_t d) {
+  constexpr size_t block_rows = 2048;  // short enough for float sums
+  const int dim = static_cast<int>(d);
+  const float one = 1.0F;
+  const float zero = 0.0F;
+  std::vector<double> sum(d * d, 0.0);
+  std::vector<float> product(d * d);
+  for (size_t first = 0; first < n; first += block_rows) {
+    const int rows = static_cast<int>(std::min(block_rows, n - first));
+    ssyrk_("U", "N", &dim, &rows, &one, x + first * d, &dim, &zero, product.data(), &dim);
+    for (size_t i = 0; i < d; ++i) {  // Fortran's upper triangle is the lower one here
+      for (size_t j = 0; j <= i; ++j) {
+        sum[i * d + j] += static_cast<double>(product[i * d + j]);
+      }
+    }
+  }
+  for (size_t i = 0; i < d; ++i) {
+    for (size_t j = 0; j <= i; ++j) {
+      sum[i * d + j] /= static_cast<double>(std::max<size_t>(n, 1));
+      sum[j * d + i] = sum[i * d + j];
+    }
+  }
+  return sum;
+}
 
 SymmetricEigen symmetric_eigen(std::vector<double> matrix, size_t d) {
   const int n = static_cast<int>(d);

@@ -6,6 +6,10 @@
 
 namespace rotorquant {
 
+/// Mean of x x^T over n rows of d (about the origin), d x d, by BLAS's ssyrk. Blocks of rows are
+/// added up in double, in order.
+std::vector<double> second_moments(const float* x, size_t n, size_t d);
+
 struct SymmetricEigen {
   std::vector<double> values;   ///< d, ascending
   std::vector<double> vectors;  ///< d x d, one eigenvector a row
