@@ -27,8 +27,7 @@ using rotorquant::SearchStats;
 using rotorquant::tools::Dataset;
 
 double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 struct Round {
@@ -61,8 +60,7 @@ Round fastest_batch(const IndexRotorQuant& index, const Dataset& data, size_t k,
 }
 
 /// Mean over queries of each query's fastest call.
-double one_query_seconds(const IndexRotorQuant& index, const Dataset& data, size_t k,
-                         int rounds) {
+double one_query_seconds(const IndexRotorQuant& index, const Dataset& data, size_t k, int rounds) {
   double sum = 0.0;
   for (size_t q = 0; q < data.query_count; ++q) {
     double best = timed_search(index, data, q, 1, k).seconds;
@@ -75,8 +73,8 @@ double one_query_seconds(const IndexRotorQuant& index, const Dataset& data, size
 }
 
 void report(const std::string& description, const Dataset& data, size_t k, int rounds) {
-  const auto metric = data.metric() == rotorquant::Metric::l2 ? faiss::METRIC_L2
-                                                              : faiss::METRIC_INNER_PRODUCT;
+  const auto metric =
+      data.metric() == rotorquant::Metric::l2 ? faiss::METRIC_L2 : faiss::METRIC_INNER_PRODUCT;
   const auto made = rotorquant::index_factory(static_cast<int>(data.d), description, metric);
   auto* index = dynamic_cast<IndexRotorQuant*>(made.get());
   if (index == nullptr) {

@@ -112,9 +112,8 @@ std::unique_ptr<faiss::VectorTransform> parse_transform(int d, const std::string
 /// is below it only then, and a rotated or projected RQ needs its centre as much as any other.
 bool ask_for_training(faiss::Index& index) {
   bool below = is_rotorquant(index);
-  for (const faiss::Index* sub : sub_indexes(index)) {
-    // The tree was built here and is still ours to change.
-    below = ask_for_training(const_cast<faiss::Index&>(*sub)) || below;
+  for (faiss::Index* sub : sub_indexes(index)) {
+    below = ask_for_training(*sub) || below;
   }
   index.is_trained = index.is_trained && !below;
   return below;
@@ -229,6 +228,10 @@ std::string describe_transform(const faiss::VectorTransform& transform) {
 }
 
 std::string describe_refine(const faiss::IndexRefine& refine) {
+  if (refine.base_index == nullptr || refine.refine_index == nullptr) {
+    throw faiss::FaissException(
+        "rotorquant: reverse_index_factory: an IndexRefine without indexes");
+  }
   const std::string base = reverse_index_factory(*refine.base_index);
   return dynamic_cast<const faiss::IndexFlat*>(refine.refine_index) != nullptr
              ? base + ",RFlat"

@@ -16,7 +16,7 @@ namespace rotorquant {
 namespace {
 
 /// The one or two pointers a wrapper holds, null where it is not set.
-std::vector<const faiss::Index*> held_indexes(const faiss::Index& index) {
+std::vector<faiss::Index*> held_indexes(const faiss::Index& index) {
   if (const auto* id_map = dynamic_cast<const faiss::IndexIDMap*>(&index)) {
     return {id_map->index};
   }
@@ -37,8 +37,8 @@ std::vector<const faiss::Index*> held_indexes(const faiss::Index& index) {
 
 }  // namespace
 
-std::vector<const faiss::Index*> sub_indexes(const faiss::Index& index) {
-  std::vector<const faiss::Index*> held = held_indexes(index);
+std::vector<faiss::Index*> sub_indexes(const faiss::Index& index) {
+  std::vector<faiss::Index*> held = held_indexes(index);
   std::erase(held, nullptr);
   return held;
 }
@@ -49,7 +49,7 @@ bool is_rotorquant(const faiss::Index& index) {
 }
 
 bool contains_rotorquant(const faiss::Index& index) {
-  const std::vector<const faiss::Index*> below = sub_indexes(index);
+  const std::vector<faiss::Index*> below = sub_indexes(index);
   return is_rotorquant(index) ||
          std::any_of(below.begin(), below.end(),
                      [](const faiss::Index* sub) { return contains_rotorquant(*sub); });

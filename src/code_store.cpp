@@ -165,8 +165,7 @@ void CodeStore::scan_nibbles(size_t i, uint8_t* plane) const {
   }
   const DwordPlace place(v);
   for (size_t byte = 0; byte < layout_.plane_bytes; byte += 2) {
-    const auto dword =
-        load_unaligned<uint32_t>(block + byte / 2 * group_bytes + place.offset);
+    const auto dword = load_unaligned<uint32_t>(block + byte / 2 * group_bytes + place.offset);
     const uint32_t pair = gather_nibbles((dword >> place.shift) & nibble_of_each_byte);
     plane[byte] = static_cast<uint8_t>(pair);
     if (byte + 1 < layout_.plane_bytes) {

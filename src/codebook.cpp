@@ -16,7 +16,9 @@ namespace {
 constexpr float centroid_unit = 1.0F / 4096.0F;
 constexpr float scale_unit = 1.0F / 65536.0F;
 
-size_t nodes_at(int level) { return static_cast<size_t>(1) << (4U * static_cast<unsigned>(level)); }
+size_t nodes_at(int level) {
+  return static_cast<size_t>(1) << (4U * static_cast<unsigned>(level));
+}
 
 template <class Table>
 std::vector<float> scaled(const Table& table, float unit) {
@@ -34,7 +36,8 @@ EmbeddedScalar make_embedded_scalar() {
   constexpr size_t width = 1U << max_scalar_levels;
   for (size_t m = 0; m < max_scalar_levels; ++m) {
     for (size_t i = 0; i < width; ++i) {
-      scalar.centroids[m][i] = static_cast<float>(embedded_centroids[m * width + i]) * centroid_unit;
+      scalar.centroids[m][i] =
+          static_cast<float>(embedded_centroids[m * width + i]) * centroid_unit;
     }
   }
   return scalar;
@@ -73,8 +76,7 @@ Quad spread_about(std::span<const Quad> samples, const Quad& centre, const Quad&
 /// the Gaussian node's spread to this node's: the shape a node starts from, and keeps when thin.
 Sixteen prior_children(const QuadTrees& gaussian, int level, size_t node, const Quad& parent,
                        const Quad& stretch) {
-  Sixteen children =
-      children_at(gaussian.centroids[static_cast<size_t>(level)], node);
+  Sixteen children = children_at(gaussian.centroids[static_cast<size_t>(level)], node);
   const Quad centre = level == 0 ? Quad{} : quad_at(gaussian.level_table(level, 0), node);
   for (Quad& child : children) {
     for (size_t k = 0; k < 4; ++k) {

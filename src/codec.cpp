@@ -19,7 +19,9 @@ constexpr size_t calibration_rows = 1024;
 constexpr uint64_t sign_seed_offset = 0x5167'4E53ULL;  // O must not share rotors with F
 constexpr size_t query_padding = 16;
 
-size_t rounded_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+size_t rounded_up(size_t n, size_t unit) {
+  return (n + unit - 1) / unit * unit;
+}
 
 CodeLayout make_layout(const CodecParams& params) {
   CodeLayout layout;
@@ -207,7 +209,9 @@ void Codec::train(const float* residuals, size_t n) {
   calibrate(few.data(), few.size() / d);
 }
 
-void Codec::finish() { tables_ = std::make_shared<const Tables>(trees_); }
+void Codec::finish() {
+  tables_ = std::make_shared<const Tables>(trees_);
+}
 
 std::string Codec::name() const {
   std::string result = params_.frame == FrameKind::rotor_layers ? "RQ"
@@ -258,8 +262,8 @@ void Codec::decode(const uint8_t* codes, size_t n, float* residuals, size_t leve
       const CodeFactors factors = read_code_factors(layout_, code);
       if (view.levels > 0) {
         kernels.decode_levels(view, code, code + layout_.plane_bytes, level_part.data());
-        const float alpha = CodecAccess::combine(*this, factors, 1.0F, 0.0F, levels,
-                                                 Estimator::rescaled, -1.0F);
+        const float alpha =
+            CodecAccess::combine(*this, factors, 1.0F, 0.0F, levels, Estimator::rescaled, -1.0F);
         for (size_t j = 0; j < dims; ++j) {
           y[i * dims + j] = shrink * alpha * level_part[j];
         }
@@ -307,8 +311,7 @@ float Codec::estimate(const CodecQuery& query, const uint8_t* code, size_t level
 float Codec::expected_distortion(size_t levels) const {
   require(is_trained(), "codec", "a trained codec", "an untrained one");
   const bool signs = CodecAccess::reads_signs(layout_, levels);
-  return 1.0F -
-         statistics_.cos2[signs ? 0 : CodecAccess::effective_levels(layout_, levels)];
+  return 1.0F - statistics_.cos2[signs ? 0 : CodecAccess::effective_levels(layout_, levels)];
 }
 
 }  // namespace rotorquant

@@ -229,8 +229,8 @@ simd::RefineView CodecAccess::refine_view(const Codec& codec, const CodecQuery& 
   return view;
 }
 
-void CodecAccess::fill_scan_table(const Codec& codec, const CodecQuery& query,
-                                  size_t padded_quads, ScanTable& table) {
+void CodecAccess::fill_scan_table(const Codec& codec, const CodecQuery& query, size_t padded_quads,
+                                  ScanTable& table) {
   const CodeLayout& layout = codec.layout_;
   const bool by_signs = layout.levels == 0;
   const float* q = by_signs ? query.sign_query.data() : query.frame_query.data();
@@ -352,8 +352,8 @@ Codec Codec::read(ByteReader& in) {
     codec.trees_ = QuadTrees::read(in);
     const int levels = std::min(static_cast<int>(codec.layout_.levels), max_tree_levels);
     require(codec.trees_.levels == levels, "tree levels", levels, codec.trees_.levels);
-    require(levels == 0 || codec.trees_.trees == codec.layout_.quads, "trees",
-            codec.layout_.quads, codec.trees_.trees);
+    require(levels == 0 || codec.trees_.trees == codec.layout_.quads, "trees", codec.layout_.quads,
+            codec.trees_.trees);
     codec.finish();
   }
   Statistics& statistics = codec.statistics_;

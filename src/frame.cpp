@@ -53,8 +53,7 @@ void multiply_rows(const std::vector<float>& m, const std::vector<float>& mt, si
 
 using RotorKernel = void (*)(const simd::RotorLayersView&, float*, float*);
 
-void run_layers(const RotorLayers& layers, RotorKernel kernel, const float* x, size_t n,
-                float* y) {
+void run_layers(const RotorLayers& layers, RotorKernel kernel, const float* x, size_t n, float* y) {
   const size_t dim = layers.dim();
   const simd::RotorLayersView view = view_of(layers);
   AlignedVector<float> block(dim * simd::lanes);
@@ -72,9 +71,8 @@ void run_layers(const RotorLayers& layers, RotorKernel kernel, const float* x, s
 std::vector<size_t> balanced_order(const std::vector<double>& eigenvalues, size_t quads) {
   std::vector<size_t> by_size(eigenvalues.size());
   std::iota(by_size.begin(), by_size.end(), size_t{0});
-  std::stable_sort(by_size.begin(), by_size.end(), [&](size_t a, size_t b) {
-    return eigenvalues[a] > eigenvalues[b];
-  });
+  std::stable_sort(by_size.begin(), by_size.end(),
+                   [&](size_t a, size_t b) { return eigenvalues[a] > eigenvalues[b]; });
   std::vector<double> log_product(quads, 0.0);
   std::vector<std::vector<size_t>> members(quads);
   // Dividing by the least eigenvalue keeps every logarithm >= 0, so that a quad with fewer
@@ -84,9 +82,9 @@ std::vector<size_t> balanced_order(const std::vector<double>& eigenvalues, size_
     size_t best = quads;
     for (size_t q = 0; q < quads; ++q) {
       const bool open = members[q].size() < quad_dims;
-      if (open && (best == quads || log_product[q] < log_product[best] ||
-                   (log_product[q] == log_product[best] &&
-                    members[q].size() < members[best].size()))) {
+      if (open &&
+          (best == quads || log_product[q] < log_product[best] ||
+           (log_product[q] == log_product[best] && members[q].size() < members[best].size()))) {
         best = q;
       }
     }
@@ -170,8 +168,8 @@ Frame Frame::learned(const float* x, size_t n, size_t d, const LearnedFrameParam
   require(n >= 1, "n", "at least 1 training row", n);
   require_finite(x, n, d, "training vectors");
   SymmetricEigen eigen = symmetric_eigen(second_moments(x, n, d), d);
-  const double mean = std::accumulate(eigen.values.begin(), eigen.values.end(), 0.0) /
-                      static_cast<double>(d);
+  const double mean =
+      std::accumulate(eigen.values.begin(), eigen.values.end(), 0.0) / static_cast<double>(d);
   for (double& value : eigen.values) {
     value = mean > 0.0 ? std::max(value / mean, static_cast<double>(params.eigenvalue_floor)) : 1.0;
   }

@@ -48,7 +48,9 @@ uint64_t Rng::bits() {
   return mix(state_);
 }
 
-double Rng::uniform() { return static_cast<double>(bits() >> 11U) * 0x1.0p-53; }
+double Rng::uniform() {
+  return static_cast<double>(bits() >> 11U) * 0x1.0p-53;
+}
 
 double Rng::gaussian() {
   if (has_spare_) {

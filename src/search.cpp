@@ -21,8 +21,8 @@ constexpr size_t queries_per_pass = 32;
 void check_search(const Codec& codec, const Space& space, const CodeStore& store,
                   const float* queries, size_t n, const SearchParams& params) {
   require(codec.is_trained(), "codec", "a trained codec", "an untrained one");
-  require(store.layout().code_bytes() == codec.code_bytes(), "store code size",
-          codec.code_bytes(), store.layout().code_bytes());
+  require(store.layout().code_bytes() == codec.code_bytes(), "store code size", codec.code_bytes(),
+          store.layout().code_bytes());
   require(space.centre.empty() || space.centre.size() == codec.dim(), "centre length", codec.dim(),
           space.centre.size());
   require(!std::isnan(params.refine_error_scale), "refine_error_scale", "a number",

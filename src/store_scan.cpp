@@ -12,17 +12,19 @@ namespace rotorquant {
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
+/// Lets every vector pass, but not the unused places of a last block: their bound is +infinity.
+constexpr float no_limit = std::numeric_limits<float>::max();
 
 /// Scan data that all queries of a pass work through before moving on: a share of L2.
 constexpr size_t chunk_bytes = size_t{192} << 10U;
 /// Rows are asked for this many candidates ahead of their use.
 constexpr size_t prefetch_distance = 8;
 /// One block in this many is searched first, to guess the limit.
-constexpr size_t sample_step = 16;
+constexpr size_t sample_step = 8;
 /// Below this many blocks everything is a candidate: sampling would cost more than it saves.
 constexpr size_t least_sampled_blocks = 96;
 /// Candidates refined first, to settle the threshold, as a multiple of k.
-constexpr size_t seed_factor = 3;
+constexpr size_t seed_factor = 8;
 
 /// Adds the seconds it lived to a counter, where anybody counts.
 class StageTimer {
@@ -90,6 +92,7 @@ CodeRefiner::CodeRefiner(const Codec& codec, const Space& space, const CodeStore
       params_(params),
       view_(CodecAccess::refine_view(codec, query, params.levels)),
       weight_(space.weight()),
+      whole_and_rescaled_(params.levels == 0 && params.estimator == Estimator::rescaled),
       norm_from_additive_(space.metric == Metric::l2 && CodecAccess::is_isometric(codec)),
       plane_(store.layout().plane_bytes) {}
 
@@ -101,9 +104,15 @@ float CodeRefiner::distance(size_t i) const {
   float sign_product = 0.0F;
   store_.kernels().refine(view_, plane_.data(), row, &level_product, &sign_product);
   CodeFactors factors;
-  factors.alpha1 = store_.scan_alpha(i);
+  if (layout.planes == 1 || !whole_and_rescaled_) {
+    factors.alpha1 = store_.scan_alpha(i);
+  }
   factors.additive = store_.additive(i);
   read_row_factors(layout, row + (layout.planes - 1) * layout.plane_bytes, factors);
+  if (whole_and_rescaled_) {
+    const float product = factors.alpha * level_product + factors.beta * sign_product;
+    return factors.additive - weight_ * product;
+  }
   const float norm = norm_from_additive_ ? std::sqrt(factors.additive) : -1.0F;
   const float product = CodecAccess::combine(codec_, factors, level_product, sign_product,
                                              params_.levels, params_.estimator, norm);
@@ -155,8 +164,8 @@ float StoreScan::error_margin(const ScanTable& table) const {
     constexpr float rounding_scale = 4.0F;
     return rounding_scale * table.rounding;
   }
-  const float scale = params_.refine_error_scale < 0.0F ? codec_.default_error_scale()
-                                                        : params_.refine_error_scale;
+  const float scale =
+      params_.refine_error_scale < 0.0F ? codec_.default_error_scale() : params_.refine_error_scale;
   return scale * table.sigma;
 }
 
@@ -166,10 +175,11 @@ void StoreScan::prepare(const float* queries, size_t count) {
   std::vector<float> residual(codec_.dim());
   queries_.resize(count);
   scans_.resize(count);
-  limits_.assign(count, infinity);
+  limits_.assign(count, no_limit);
   for (size_t q = 0; q < count; ++q) {
     Query& query = queries_[q];
     query.base = space_.split_query(queries + q * codec_.dim(), codec_.dim(), residual.data());
+    query.seed_edge = infinity;
     query.codec_query = codec_.prepare(residual.data());
     CodecAccess::fill_scan_table(codec_, query.codec_query, store_.padded_quads(), query.table);
     scans_[q] = {query.table.entries.data(), weight * query.table.step,
@@ -204,7 +214,7 @@ float StoreScan::sampled_limit(size_t q, size_t k, const float* minima, size_t b
   const size_t rank = safe_rank(k, step);
   const size_t seeds = std::max<size_t>(4 * rank, 16);
   if (blocks < seeds) {
-    return infinity;
+    return no_limit;
   }
   // The best blocks of the sample hold every vector of the sample with a bound up to `edge`.
   std::vector<Neighbour> best_blocks(blocks);
@@ -220,6 +230,11 @@ float StoreScan::sampled_limit(size_t q, size_t k, const float* minima, size_t b
   }
   TopK top(rank);
   if (by_bound_) {
+    const size_t seed_rank = std::max<size_t>(1, seed_factor * k / step);
+    if (seed_rank < candidates.size()) {
+      least_first(candidates, seed_rank);
+      queries_[q].seed_edge = candidates[seed_rank].distance;
+    }
     refine_candidates(q, 0, candidates.size(), top);
   } else {
     for (const Neighbour& candidate : candidates) {
@@ -227,7 +242,7 @@ float StoreScan::sampled_limit(size_t q, size_t k, const float* minima, size_t b
     }
   }
   candidates.clear();
-  return top.threshold();
+  return std::min(top.threshold(), no_limit);
 }
 
 void StoreScan::select_block(size_t q, size_t block, float limit) {
@@ -243,15 +258,15 @@ void StoreScan::select_block(size_t q, size_t block, float limit) {
   }
 }
 
-void StoreScan::select(size_t first, size_t count, int threads) {
+void StoreScan::select(size_t first, size_t count, size_t first_block, size_t last_block,
+                       int threads) {
   const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
-  const size_t blocks = store_.blocks();
   const size_t chunk = std::max<size_t>(1, chunk_bytes / store_.block_bytes());
-  stats_.blocks_scanned += count * blocks;
+  stats_.blocks_scanned += count * (last_block - first_block);
   if (threads <= 1) {
     ChunkSelection selection(count, chunk);
-    for (size_t b = 0; b < blocks; b += chunk) {
-      select_chunk(first, count, b, std::min(chunk, blocks - b), selection);
+    for (size_t b = first_block; b < last_block; b += chunk) {
+      select_chunk(first, count, b, std::min(chunk, last_block - b), selection);
     }
     return;
   }
@@ -259,8 +274,8 @@ void StoreScan::select(size_t first, size_t count, int threads) {
   {
     ChunkSelection selection(count, chunk);
 #pragma omp for schedule(dynamic)
-    for (size_t b = 0; b < blocks; b += chunk) {
-      select_chunk(first, count, b, std::min(chunk, blocks - b), selection);
+    for (size_t b = first_block; b < last_block; b += chunk) {
+      select_chunk(first, count, b, std::min(chunk, last_block - b), selection);
     }
   }
 }
@@ -269,9 +284,9 @@ void StoreScan::select_chunk(size_t first, size_t count, size_t block, size_t bl
                              ChunkSelection& selection) {
   const uint64_t* masks = allowed_.masks();
   selection.reset();
-  store_.kernels().select(store_.block(block), blocks, store_.block_bytes(),
-                          store_.padded_quads(), scans_.data() + first, count,
-                          limits_.data() + first, masks == nullptr ? nullptr : masks + block,
+  store_.kernels().select(store_.block(block), blocks, store_.block_bytes(), store_.padded_quads(),
+                          scans_.data() + first, count, limits_.data() + first,
+                          masks == nullptr ? nullptr : masks + block,
                           static_cast<uint32_t>(block * block_vectors), selection.out.data());
 #pragma omp critical(rotorquant_candidates)
   for (size_t q = 0; q < count; ++q) {
@@ -303,37 +318,52 @@ void StoreScan::refine_candidates(size_t q, size_t from, size_t to, TopK& top) {
   }
 }
 
-std::vector<Neighbour> StoreScan::rank_by_bound(size_t q, size_t k, int threads) {
-  for (;;) {
-    std::vector<Neighbour>& candidates = queries_[q].candidates;
-    TopK top(k);
-    {
-      const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
-      stats_.candidates += candidates.size();
-      // Best first: the least bounds all but settle the threshold.
-      const size_t seeds = std::min(candidates.size(), seed_factor * k);
-      least_first(candidates, seeds);
-      refine_candidates(q, 0, seeds, top);
-      refine_candidates(q, seeds, candidates.size(), top);
-      candidates.clear();
+void StoreScan::rank_candidates(size_t q) {
+  const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
+  Query& query = queries_[q];
+  std::vector<Neighbour>& candidates = query.candidates;
+  stats_.candidates += candidates.size();
+  // Best first: the least bounds all but settle the threshold.
+  size_t seeds = 0;
+  if (query.seed_edge < infinity) {
+    const float edge = query.seed_edge;
+    const auto rest = std::partition(candidates.begin(), candidates.end(),
+                                     [edge](const Neighbour& c) { return c.distance <= edge; });
+    seeds = static_cast<size_t>(rest - candidates.begin());
+  } else {
+    seeds = std::min(candidates.size(), seed_factor * query.top.k());
+    least_first(candidates, seeds);
+  }
+  refine_candidates(q, 0, seeds, query.top);
+  refine_candidates(q, seeds, candidates.size(), query.top);
+  candidates.clear();
+}
+
+void StoreScan::rank_by_bound(size_t count, size_t k, int threads) {
+  const size_t blocks = store_.blocks();
+  select(0, count, 0, blocks, threads);
+  for (size_t q = 0; q < count; ++q) {
+    queries_[q].top = TopK(k);
+    rank_candidates(q);
+    const float reached = queries_[q].top.threshold();
+    if (reached > limits_[q] && limits_[q] < no_limit) {
+      ++stats_.rescans;
+      queries_[q].top = TopK(k);
+      limits_[q] = std::min(reached, no_limit);  // cannot be too low
+      select(q, 1, 0, blocks, threads);
+      rank_candidates(q);
     }
-    if (limits_[q] == infinity || top.threshold() <= limits_[q]) {
-      return top.take_sorted();
-    }
-    ++stats_.rescans;
-    limits_[q] = top.threshold();  // a limit that cannot be too low; +infinity while fewer than k
-    select(q, 1, threads);
   }
 }
 
-std::vector<Neighbour> StoreScan::rank_shortlist(size_t q, size_t k, int threads) {
+void StoreScan::rank_shortlist(size_t q, size_t k, int threads) {
   const size_t length = params_.k_factor * k;
   std::vector<Neighbour>& candidates = queries_[q].candidates;
-  if (candidates.size() < length && limits_[q] != infinity) {
+  if (candidates.size() < length && limits_[q] < no_limit) {
     ++stats_.rescans;
-    limits_[q] = infinity;
+    limits_[q] = no_limit;
     candidates.clear();
-    select(q, 1, threads);
+    select(q, 1, 0, store_.blocks(), threads);
   }
   const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
   stats_.candidates += candidates.size();
@@ -345,22 +375,29 @@ std::vector<Neighbour> StoreScan::rank_shortlist(size_t q, size_t k, int threads
     ++stats_.refined;
     top.push({refiner.distance(static_cast<size_t>(candidate.id)), candidate.id});
   }
-  return top.take_sorted();
+  queries_[q].top = std::move(top);
 }
 
-std::vector<std::vector<Neighbour>> StoreScan::nearest(const float* queries, size_t count,
-                                                       size_t k, int threads) {
+std::vector<std::vector<Neighbour>> StoreScan::nearest(const float* queries, size_t count, size_t k,
+                                                       int threads) {
   const size_t possible = std::min(k, store_.size());
   std::vector<std::vector<Neighbour>> results(count);
   if (possible == 0) {
     return results;
   }
   prepare(queries, count);
-  guess_limits(by_bound_ ? possible : std::min(params_.k_factor * possible, store_.size()));
-  select(0, count, threads);
+  if (by_bound_) {
+    guess_limits(possible);
+    rank_by_bound(count, possible, threads);
+  } else {
+    guess_limits(std::min(params_.k_factor * possible, store_.size()));
+    select(0, count, 0, store_.blocks(), threads);
+    for (size_t q = 0; q < count; ++q) {
+      rank_shortlist(q, possible, threads);
+    }
+  }
   for (size_t q = 0; q < count; ++q) {
-    results[q] = by_bound_ ? rank_by_bound(q, possible, threads)
-                           : rank_shortlist(q, possible, threads);
+    results[q] = queries_[q].top.take_sorted();
     for (Neighbour& neighbour : results[q]) {
       neighbour.distance += queries_[q].base;
     }
@@ -373,10 +410,10 @@ std::vector<std::vector<Neighbour>> StoreScan::within(const float* queries, size
   prepare(queries, count);
   for (size_t q = 0; q < count; ++q) {
     // The subtraction rounds: look one step further in and let the final distance decide.
-    limits_[q] = std::nextafter(radius - queries_[q].base, infinity);
+    limits_[q] = std::min(std::nextafter(radius - queries_[q].base, infinity), no_limit);
   }
   if (store_.size() > 0) {
-    select(0, count, threads);
+    select(0, count, 0, store_.blocks(), threads);
   }
   const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
   std::vector<std::vector<Neighbour>> results(count);

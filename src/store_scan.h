@@ -43,6 +43,7 @@ class CodeRefiner {
   const SearchParams& params_;
   simd::RefineView view_;
   float weight_;
+  bool whole_and_rescaled_;  ///< the common case: nothing but two multiply-adds
   bool norm_from_additive_;
   mutable std::vector<uint8_t> plane_;
 };
@@ -97,7 +98,9 @@ class StoreScan {
     CodecQuery codec_query;
     ScanTable table;
     float base = 0.0F;
+    float seed_edge = 0.0F;  ///< bounds up to here are refined first; +infinity: none is known
     std::vector<Neighbour> candidates;  ///< distance = bound
+    TopK top{0};
   };
 
   const Codec& codec_;
@@ -117,14 +120,17 @@ class StoreScan {
   /// A limit for each query, from a sample of the blocks; +infinity where the store is small.
   void guess_limits(size_t k);
   float sampled_limit(size_t q, size_t k, const float* minima, size_t blocks, size_t step);
-  /// Fills candidates of queries first .. first + count - 1 with the bounds within limits_.
-  void select(size_t first, size_t count, int threads);
+  /// Adds to the candidates of queries first .. first + count - 1 the vectors of the given blocks
+  /// with bounds within limits_.
+  void select(size_t first, size_t count, size_t first_block, size_t last_block, int threads);
   void select_chunk(size_t first, size_t count, size_t block, size_t blocks,
                     ChunkSelection& selection);
   void select_block(size_t q, size_t block, float limit);
 
-  std::vector<Neighbour> rank_by_bound(size_t q, size_t k, int threads);
-  std::vector<Neighbour> rank_shortlist(size_t q, size_t k, int threads);
+  /// Scans, then refines what passed; scans again where the limit proves too low.
+  void rank_by_bound(size_t count, size_t k, int threads);
+  void rank_candidates(size_t q);
+  void rank_shortlist(size_t q, size_t k, int threads);
   /// Refines candidates [from, to) of q that can still enter `top`.
   void refine_candidates(size_t q, size_t from, size_t to, TopK& top);
 };

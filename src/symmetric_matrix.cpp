@@ -7,9 +7,9 @@
 #include "rotorquant/error.h"
 
 // Fortran BLAS and LAPACK, declared here as FAISS does: no header comes with every BLAS.
-extern "C" void dsyevd_(const char* jobz, const char* uplo, const int* n, double* a,
-                        const int* lda, double* w, double* work, const int* lwork, int* iwork,
-                        const int* liwork, int* info);
+extern "C" void dsyevd_(const char* jobz, const char* uplo, const int* n, double* a, const int* lda,
+                        double* w, double* work, const int* lwork, int* iwork, const int* liwork,
+                        int* info);
 extern "C" void ssyrk_(const char* uplo, const char* trans, const int* n, const int* k,
                        const float* alpha, const float* a, const int* lda, const float* beta,
                        float* c, const int* ldc);
@@ -57,8 +57,8 @@ SymmetricEigen symmetric_eigen(std::vector<double> matrix, size_t d) {
   liwork = iwork_size;
   std::vector<double> work(static_cast<size_t>(lwork));
   std::vector<int> iwork(static_cast<size_t>(liwork));
-  dsyevd_("V", "U", &n, matrix.data(), &n, result.values.data(), work.data(), &lwork,
-          iwork.data(), &liwork, &info);
+  dsyevd_("V", "U", &n, matrix.data(), &n, result.values.data(), work.data(), &lwork, iwork.data(),
+          &liwork, &info);
   require(info == 0, "dsyevd", "info 0 (convergence)", info);
   for (size_t i = 0; i < d; ++i) {  // column i of the Fortran matrix is row i here
     double* v = matrix.data() + i * d;

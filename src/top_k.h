@@ -24,9 +24,10 @@ class TopK {
  public:
   explicit TopK(size_t k) : k_(k) { heap_.reserve(k); }
 
+  size_t k() const { return k_; }
   bool full() const { return heap_.size() == k_; }
-  /// Distance of the k-th best, +infinity until there are k. A candidate above it cannot enter;
-  /// one equal to it can, by its id.
+  /// Distance of the k-th best, +infinity until there are k (k >= 1). A candidate above it cannot
+  /// enter; one equal to it can, by its id.
   float threshold() const {
     return full() ? heap_.front().distance : std::numeric_limits<float>::infinity();
   }

@@ -64,7 +64,7 @@ TEST(Bytes, EveryTruncationThrows) {
 
 TEST(Bytes, AFailedReadConsumesNothing) {
   const Bytes bytes = {1, 2, 3, 4, 5};
-  ByteReader in(std::span(bytes).first(3));
+  ByteReader in(test_data::first_bytes(bytes, 3));
   EXPECT_THROW(in.get<uint32_t>(), Error);
   EXPECT_EQ(in.left(), 3U);
   EXPECT_EQ(in.get<uint16_t>(), 0x0201);

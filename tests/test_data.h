@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstring>
 #include <ostream>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,10 @@ namespace rotorquant::test_data {
 
 using Floats = std::vector<float>;
 using Bytes = std::vector<uint8_t>;
+
+inline std::span<const uint8_t> first_bytes(const Bytes& bytes, size_t n) {
+  return std::span<const uint8_t>(bytes).first(n);
+}
 
 /// n x d independent N(0, scale^2).
 inline Floats gaussian(size_t n, size_t d, uint64_t seed, float scale = 1.0F) {

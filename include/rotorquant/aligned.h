@@ -19,9 +19,9 @@ struct AlignedAllocator {
   explicit AlignedAllocator(const AlignedAllocator<U>& /*other*/) {}
 
   T* allocate(size_t n) {
-    return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{cache_line}));
+    return static_cast<T*>(::operator new (n * sizeof(T), std::align_val_t{cache_line}));
   }
-  void deallocate(T* p, size_t /*n*/) { ::operator delete(p, std::align_val_t{cache_line}); }
+  void deallocate(T* p, size_t /*n*/) { ::operator delete (p, std::align_val_t{cache_line}); }
 
   friend bool operator==(const AlignedAllocator& /*a*/, const AlignedAllocator& /*b*/) {
     return true;

@@ -21,9 +21,9 @@ enum class Estimator : uint8_t {
 };
 
 struct CodecParams {
-  size_t d = 0;        ///< dimension of the vectors, >= 1
-  int bits = 3;        ///< bits a dimension, 1 to 8
-  bool signs = true;   ///< the last bit is a QJL sign; false: every bit is a level ("mse")
+  size_t d = 0;       ///< dimension of the vectors, >= 1
+  int bits = 3;       ///< bits a dimension, 1 to 8
+  bool signs = true;  ///< the last bit is a QJL sign; false: every bit is a level ("mse")
   FrameKind frame = FrameKind::rotor_layers;
   uint64_t seed = 43;
   size_t rotor_layers = 0;  ///< 0: RotorLayers::default_layers(d)
@@ -44,11 +44,11 @@ struct CodecParams {
 /// negative, and data of any scale fits without a codec-wide unit.
 struct CodeLayout {
   size_t quads = 0;
-  size_t plane_bytes = 0;    ///< ceil(quads / 2)
-  size_t planes = 0;         ///< = bits
-  size_t levels = 0;         ///< planes that are levels: bits, or bits - 1 with signs
+  size_t plane_bytes = 0;  ///< ceil(quads / 2)
+  size_t planes = 0;       ///< = bits
+  size_t levels = 0;       ///< planes that are levels: bits, or bits - 1 with signs
   bool signs = false;
-  bool wide_factors = false; ///< alpha and beta are fp32
+  bool wide_factors = false;  ///< alpha and beta are fp32
 
   size_t scan_factor_offset() const { return planes * plane_bytes; }
   size_t factor_offset() const { return scan_factor_offset() + 6; }
@@ -134,8 +134,8 @@ class Codec {
     /// Mean cos^2 between residual and decoding, [0]: whole code, [l]: l levels.
     std::vector<float> cos2;
     /// Variance, a coordinate, of what the whole code adds to level 1 in units of alpha_1,
-    /// (alpha a + beta O^T s) / alpha_1 - a_1: what the scan's error bound weighs q'^2 by. One entry
-    /// stands for all coordinates alike.
+    /// (alpha a + beta O^T s) / alpha_1 - a_1: what the scan's error bound weighs q'^2 by. One
+    /// entry stands for all coordinates alike.
     std::vector<float> scan_error;
     /// beta of the strict estimator over |y| / sqrt(P) times c, calibrated to be unbiased.
     float strict_gain = 0.0F;

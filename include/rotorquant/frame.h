@@ -13,7 +13,9 @@ namespace rotorquant {
 /// Coordinates are handled in quads, so a frame maps R^d to R^P with P = d rounded up to quads.
 constexpr size_t quad_dims = 4;
 
-constexpr size_t padded_dim(size_t d) { return (d + quad_dims - 1) / quad_dims * quad_dims; }
+constexpr size_t padded_dim(size_t d) {
+  return (d + quad_dims - 1) / quad_dims * quad_dims;
+}
 
 enum class FrameKind : uint8_t {
   rotor_layers = 0,  ///< data-oblivious: layers of random Cl(3,0) rotors on permuted triples

@@ -17,10 +17,10 @@ class Rng {
   /// Independent sequences: the same seed with different streams does not overlap in practice.
   explicit Rng(uint64_t seed, uint64_t stream = 0);
 
-  uint64_t bits();                   ///< 64 uniform bits
-  double uniform();                  ///< uniform in [0, 1), 53 bits
-  double gaussian();                 ///< N(0, 1), Marsaglia's polar method
-  uint64_t below(uint64_t bound);    ///< uniform in [0, bound); bound >= 1
+  uint64_t bits();                 ///< 64 uniform bits
+  double uniform();                ///< uniform in [0, 1), 53 bits
+  double gaussian();               ///< N(0, 1), Marsaglia's polar method
+  uint64_t below(uint64_t bound);  ///< uniform in [0, bound); bound >= 1
 
   /// A uniform random permutation of 0..n-1 (Fisher-Yates).
   std::vector<uint32_t> permutation(size_t n);

@@ -51,9 +51,13 @@ const CpuBits& cpu_bits() {
   return bits;
 }
 
-bool all_set(uint64_t value, uint64_t mask) { return (value & mask) == mask; }
+bool all_set(uint64_t value, uint64_t mask) {
+  return (value & mask) == mask;
+}
 
-constexpr uint32_t bit(unsigned position) { return 1U << position; }
+constexpr uint32_t bit(unsigned position) {
+  return 1U << position;
+}
 
 }  // namespace
 
@@ -78,8 +82,12 @@ bool cpu_has_avx512vbmi() {
 
 #else
 
-bool cpu_has_avx2() { return false; }
-bool cpu_has_avx512vbmi() { return false; }
+bool cpu_has_avx2() {
+  return false;
+}
+bool cpu_has_avx512vbmi() {
+  return false;
+}
 
 #endif
 

@@ -80,7 +80,9 @@ ScopedKernels::ScopedKernels(const KernelTable& kernels) : previous_(forced_kern
   forced_kernels() = &kernels;
 }
 
-ScopedKernels::~ScopedKernels() { forced_kernels() = previous_; }
+ScopedKernels::~ScopedKernels() {
+  forced_kernels() = previous_;
+}
 
 }  // namespace simd
 
@@ -92,6 +94,8 @@ std::vector<std::string> simd_available() {
   return names;
 }
 
-std::string simd_active() { return std::string(simd::active_kernels().name); }
+std::string simd_active() {
+  return std::string(simd::active_kernels().name);
+}
 
 }  // namespace rotorquant

@@ -22,8 +22,8 @@ struct QuadChoice {
   LaneFloat centroid[4];
 };
 
-/// Nearest of 16 children for every lane, by |c|^2/2 - <t, c>. `centre(child, k)` gives coordinate k
-/// (0..3) or half the squared norm (4) of the child as lanes.
+/// Nearest of 16 children for every lane, by |c|^2/2 - <t, c>. `centre(child, k)` gives coordinate
+/// k (0..3) or half the squared norm (4) of the child as lanes.
 template <class Centre>
 RQ_INLINE QuadChoice nearest_child(const LaneFloat t[4], Centre centre) {
   QuadChoice best;
@@ -114,8 +114,8 @@ void encode_levels(const TreeView& tree, const EmbeddedScalar& scalar, size_t qu
     }
     uint8_t* plane = nibbles + quad * lanes;
     const float* level1 = tree.level1 + quad_tree * fanout * 5;
-    QuadChoice choice = nearest_child(
-        t, [&](int child, int k) { return broadcast(level1[child * 5 + k]); });
+    QuadChoice choice =
+        nearest_child(t, [&](int child, int k) { return broadcast(level1[child * 5 + k]); });
     store_nibbles(choice.index, plane);
     LaneInt node = choice.index;
     if (tree.levels >= 2) {
@@ -231,8 +231,8 @@ void encode_block(const EncodeView& view, EncodeBlock& block) {
     step = fit_signs(view, u, block);
     for (int round = 0; has_levels && round < view.joint_rounds; ++round) {
       for (size_t i = 0; i < dims; ++i) {
-        store_lanes(block.target + i * lanes, load_lanes(u + i * lanes) -
-                                                  step * load_lanes(block.sign_part + i * lanes));
+        store_lanes(block.target + i * lanes,
+                    load_lanes(u + i * lanes) - step * load_lanes(block.sign_part + i * lanes));
       }
       encode_levels(view.tree, scalar, quads, block.target, block.nibbles, block.decoded);
       step = fit_signs(view, u, block);

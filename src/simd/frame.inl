@@ -86,8 +86,8 @@ void rotor_inverse(const RotorLayersView& map, float* block, float* scratch) {
 /// rounding; a software fma would cost the scalar kernel ten times as much).
 RQ_INLINE LaneFloat multiply_add(float a, LaneFloat b, LaneFloat c) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<LaneFloat>(_mm512_fmadd_ps(
-      _mm512_set1_ps(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+  return reinterpret_cast<LaneFloat>(
+      _mm512_fmadd_ps(_mm512_set1_ps(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
 #elif defined(__FMA__)
   __m256 parts[2];
   __m256 sums[2];

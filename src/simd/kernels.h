@@ -85,7 +85,7 @@ struct RefineView {
   CodeLayout layout;
   TreeView tree;
   const EmbeddedScalar* scalar;
-  size_t levels;             ///< levels to read, <= layout.levels
+  size_t levels;  ///< levels to read, <= layout.levels
   bool use_signs;
   const float* frame_query;  ///< padded to 16 floats
   const float* sign_query;

@@ -34,8 +34,8 @@ RQ_INLINE __m256i broadcast_table(const uint8_t* table) {
 RQ_INLINE void flush(const HalfSums& sums, uint32_t* out) {
   const __m256i even = _mm256_sub_epi16(sums.even, _mm256_slli_epi16(sums.odd, 8));
   // even holds vectors 0, 2, 4 ...; interleaving with odd restores the order within 128-bit halves.
-  const __m256i low = _mm256_unpacklo_epi16(even, sums.odd);    // vectors 0-7 and 16-23
-  const __m256i high = _mm256_unpackhi_epi16(even, sums.odd);   // vectors 8-15 and 24-31
+  const __m256i low = _mm256_unpacklo_epi16(even, sums.odd);   // vectors 0-7 and 16-23
+  const __m256i high = _mm256_unpackhi_epi16(even, sums.odd);  // vectors 8-15 and 24-31
   const __m128i parts[4] = {_mm256_castsi256_si128(low), _mm256_castsi256_si128(high),
                             _mm256_extracti128_si256(low, 1), _mm256_extracti128_si256(high, 1)};
   for (int i = 0; i < 4; ++i) {
@@ -75,10 +75,10 @@ RQ_INLINE void sum_block(const uint8_t* block, size_t padded_quads, const uint8_
 /// Bounds of 8 vectors from their sums.
 RQ_INLINE __m256 bounds8(const uint32_t* sums, const uint8_t* factors, size_t first,
                          const ScanQuery& query) {
-  const __m256 sum = _mm256_cvtepi32_ps(
-      _mm256_load_si256(reinterpret_cast<const __m256i*>(sums + first)));
-  const __m128i bits = _mm_load_si128(
-      reinterpret_cast<const __m128i*>(factors + first * sizeof(uint16_t)));
+  const __m256 sum =
+      _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums + first)));
+  const __m128i bits =
+      _mm_load_si128(reinterpret_cast<const __m128i*>(factors + first * sizeof(uint16_t)));
   const __m256 alpha = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 15));
   const __m256 additive = _mm256_load_ps(reinterpret_cast<const float*>(
       factors + block_vectors * sizeof(uint16_t) + first * sizeof(float)));
@@ -153,8 +153,8 @@ void select(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, size_t p
       const uint8_t* factors = block + padded_quads * block_vectors / 2;
       for (size_t v = 0; v < block_vectors; v += 8) {
         const __m256 bounds = bounds8(sums, factors, v, queries[q]);
-        auto chosen = static_cast<uint32_t>(
-            _mm256_movemask_ps(_mm256_cmp_ps(bounds, limit, _CMP_LE_OQ)));
+        auto chosen =
+            static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(bounds, limit, _CMP_LE_OQ)));
         chosen &= static_cast<uint32_t>(mask >> v) & 0xFFU;
         if (chosen == 0) {
           continue;
@@ -164,8 +164,7 @@ void select(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, size_t p
         for (; chosen != 0; chosen &= chosen - 1) {
           const auto lane = static_cast<uint32_t>(__builtin_ctz(chosen));
           found.bounds[found.count] = values[lane];
-          found.ids[found.count] =
-              first_id + static_cast<uint32_t>(b * block_vectors + v) + lane;
+          found.ids[found.count] = first_id + static_cast<uint32_t>(b * block_vectors + v) + lane;
           ++found.count;
         }
       }

@@ -41,8 +41,8 @@ RQ_INLINE void add_groups(const uint8_t* block, size_t groups, const uint8_t* co
     for (int q = 0; q < Q; ++q) {
       const __m512i table = _mm512_load_si512(tables[q] + g * 64);
       for (int v = 0; v < 4; ++v) {
-        sums.sum[q][v] = _mm512_dpbusd_epi32(
-            sums.sum[q][v], _mm512_permutexvar_epi8(index[v], table), ones);
+        sums.sum[q][v] =
+            _mm512_dpbusd_epi32(sums.sum[q][v], _mm512_permutexvar_epi8(index[v], table), ones);
       }
     }
   }
@@ -55,8 +55,7 @@ struct FactorLanes {
 };
 
 RQ_INLINE FactorLanes load_factors(const uint8_t* factors, int v) {
-  const __m256i bits =
-      _mm256_load_si256(reinterpret_cast<const __m256i*>(factors + v * 32));
+  const __m256i bits = _mm256_load_si256(reinterpret_cast<const __m256i*>(factors + v * 32));
   const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 15);
   return {_mm512_castsi512_ps(wide), _mm512_load_ps(factors + 128 + v * 64)};
 }
@@ -186,10 +185,10 @@ void select_for_queries(const uint8_t* blocks, size_t n_blocks, size_t block_byt
       for (int v = 0; v < 4; ++v) {
         const auto chosen_of_v = static_cast<__mmask16>(chosen >> (16 * v));
         if (chosen_of_v != 0) {
-          append_chosen(bounds[v], chosen_of_v,
-                        first_id + static_cast<uint32_t>(b * block_vectors) +
-                            static_cast<uint32_t>(16 * v),
-                        out[q]);
+          append_chosen(
+              bounds[v], chosen_of_v,
+              first_id + static_cast<uint32_t>(b * block_vectors) + static_cast<uint32_t>(16 * v),
+              out[q]);
         }
       }
     }

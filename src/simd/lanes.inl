@@ -11,13 +11,29 @@ typedef float OctFloat __attribute__((vector_size(32)));
 
 #define RQ_INLINE static inline __attribute__((always_inline))
 
-RQ_INLINE LaneFloat load_lanes(const float* p) { return *reinterpret_cast<const LaneFloat*>(p); }
-RQ_INLINE void store_lanes(float* p, LaneFloat v) { *reinterpret_cast<LaneFloat*>(p) = v; }
-RQ_INLINE LaneFloat broadcast(float x) { return LaneFloat{} + x; }
-RQ_INLINE LaneInt broadcast_int(int32_t x) { return LaneInt{} + x; }
+RQ_INLINE LaneFloat load_lanes(const float* p) {
+  return *reinterpret_cast<const LaneFloat*>(p);
+}
+RQ_INLINE void store_lanes(float* p, LaneFloat v) {
+  *reinterpret_cast<LaneFloat*>(p) = v;
+}
+RQ_INLINE LaneFloat broadcast(float x) {
+  return LaneFloat{} + x;
+}
+RQ_INLINE LaneInt broadcast_int(int32_t x) {
+  return LaneInt{} + x;
+}
 
 /// Sum of 16 lanes in the one order that all kernels use: halves folded onto each other.
 RQ_INLINE float reduce_add(LaneFloat v) {
+#if defined(__AVX__)
+  __m256 half[2];
+  __builtin_memcpy(half, &v, sizeof(half));
+  const __m256 eight = _mm256_add_ps(half[0], half[1]);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
   float t[16];
   __builtin_memcpy(t, &v, sizeof(t));
   for (int width = 8; width >= 1; width /= 2) {
@@ -26,13 +42,14 @@ RQ_INLINE float reduce_add(LaneFloat v) {
     }
   }
   return t[0];
+#endif
 }
 
 /// table[index[lane]] for a 16-entry table (64-byte aligned) and indices 0..15.
 RQ_INLINE LaneFloat lookup16(const float* table, LaneInt index) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<LaneFloat>(_mm512_permutexvar_ps(reinterpret_cast<__m512i>(index),
-                                                           _mm512_load_ps(table)));
+  return reinterpret_cast<LaneFloat>(
+      _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), _mm512_load_ps(table)));
 #elif defined(__AVX2__)
   const __m256 low = _mm256_load_ps(table);
   const __m256 high = _mm256_load_ps(table + 8);

@@ -91,12 +91,11 @@ RQ_INLINE __m512 scalar_part(const RefineView& view, const uint8_t* row, size_t 
   for (size_t level = 0; level < bits; ++level, plane += view.layout.plane_bytes) {
     const uint32_t mask = plane[0] | (left > 1 ? static_cast<uint32_t>(plane[1]) << 8U : 0U);
     index = _mm512_slli_epi32(index, 1);
-    index = _mm512_mask_add_epi32(index, static_cast<__mmask16>(mask), index,
-                                  _mm512_set1_epi32(1));
+    index = _mm512_mask_add_epi32(index, static_cast<__mmask16>(mask), index, _mm512_set1_epi32(1));
   }
   const float* centroids = view.scalar->centroids[bits - 1].data();
-  const __m512 entry = _mm512_permutex2var_ps(_mm512_loadu_ps(centroids), index,
-                                              _mm512_loadu_ps(centroids + 16));
+  const __m512 entry =
+      _mm512_permutex2var_ps(_mm512_loadu_ps(centroids), index, _mm512_loadu_ps(centroids + 16));
   const bool one_tree = view.tree.trees == 1;
   const size_t step = one_tree ? 0 : 256 * 4;
   const __m512 scale = gather_quads(view.tree.leaf_scales + first_quad * step, step, node2);
@@ -172,8 +171,8 @@ RQ_INLINE LaneFloat signs_at(const uint8_t* plane, size_t plane_bytes, size_t fi
   }
 #if defined(__AVX512F__)
   const __m512 one = _mm512_set1_ps(1.0F);
-  return reinterpret_cast<LaneFloat>(_mm512_mask_sub_ps(
-      one, static_cast<__mmask16>(bits), _mm512_setzero_ps(), one));
+  return reinterpret_cast<LaneFloat>(
+      _mm512_mask_sub_ps(one, static_cast<__mmask16>(bits), _mm512_setzero_ps(), one));
 #else
   const LaneInt position = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const LaneInt set = (broadcast_int(static_cast<int32_t>(bits)) >> position) & 1;
@@ -190,8 +189,8 @@ RQ_INLINE float sign_dot(const RefineView& view, const uint8_t* plane) {
   return reduce_add(sum);
 }
 
-void refine(const RefineView& view, const uint8_t* plane1, const uint8_t* row,
-            float* level_product, float* sign_product) {
+void refine(const RefineView& view, const uint8_t* plane1, const uint8_t* row, float* level_product,
+            float* sign_product) {
   *level_product = 0.0F;
   *sign_product = 0.0F;
   if (view.levels > 0) {

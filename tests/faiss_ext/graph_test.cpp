@@ -16,8 +16,6 @@
 namespace rotorquant {
 namespace {
 
-using namespace testing_data;
-
 constexpr size_t d = 24;
 constexpr size_t n = 1500;
 

@@ -21,7 +21,6 @@
 namespace rotorquant {
 namespace {
 
-using namespace testing_data;
 using testing::AllOf;
 using testing::HasSubstr;
 

@@ -22,7 +22,6 @@
 namespace rotorquant {
 namespace {
 
-using namespace testing_data;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using Bytes = std::vector<uint8_t>;

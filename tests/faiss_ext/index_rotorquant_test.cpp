@@ -15,7 +15,6 @@
 namespace rotorquant {
 namespace {
 
-using namespace testing_data;
 using testing::HasSubstr;
 
 CodecParams params_of(size_t d, int bits, bool learned, bool signs = true) {
@@ -518,6 +517,7 @@ TEST(IndexRotorQuant, SymmetricDistancesMayBeAskedForConcurrently) {
   ask(expected);
   std::vector<std::vector<float>> answers(3);
   std::vector<std::thread> threads;
+  threads.reserve(answers.size());
   for (auto& each : answers) {
     threads.emplace_back([&] { ask(each); });
   }

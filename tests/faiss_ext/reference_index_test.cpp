@@ -13,7 +13,6 @@
 namespace rotorquant {
 namespace {
 
-using namespace testing_data;
 using testing::HasSubstr;
 
 constexpr size_t d = 20;
@@ -22,10 +21,10 @@ class ReferenceIndex : public testing::TestWithParam<faiss::MetricType> {
  protected:
   void SetUp() override {
     index_ = std::make_unique<IndexRotorQuantReference>(static_cast<int>(d), 4, GetParam());
-    add(*index_, x_);
+    add(*index_, vectors_in);
   }
   bool is_l2() const { return GetParam() == faiss::METRIC_L2; }
-  const Floats x_ = vectors(130, d);
+  const Floats vectors_in = vectors(130, d);
   std::unique_ptr<IndexRotorQuantReference> index_;
 };
 
@@ -33,7 +32,7 @@ class ReferenceIndex : public testing::TestWithParam<faiss::MetricType> {
 TEST_P(ReferenceIndex, ScoresByTheStrictEstimator) {
   const Floats queries = vectors(3, d, 5);
   const RotorQuantProd prod(d, 4);
-  const ProdCodes codes = prod.quantize(x_.data(), 130);
+  const ProdCodes codes = prod.quantize(vectors_in.data(), 130);
   Floats products(3 * 130);
   prod.inner_products(queries.data(), 3, codes, products.data());
   const Answer answer = search(*index_, queries, 130);
@@ -58,7 +57,7 @@ TEST_P(ReferenceIndex, ScoresByTheStrictEstimator) {
 
 TEST_P(ReferenceIndex, CodesReconstructionAndRemoval) {
   EXPECT_EQ(index_->sa_code_size(), index_->prod->code_size());
-  const auto codes = encoded(*index_, x_);
+  const auto codes = encoded(*index_, vectors_in);
   EXPECT_TRUE(std::equal(codes.begin(), codes.end(), index_->codes.data()));
   Floats all(130 * d);
   index_->reconstruct_n(0, 130, all.data());
@@ -113,7 +112,7 @@ TEST_P(ReferenceIndex, MergingWantsEqualParameters) {
   IndexRotorQuantReference same(static_cast<int>(d), 4, GetParam());
   IndexRotorQuantReference other_seed(static_cast<int>(d), 4, GetParam(), 0, 43);
   IndexRotorQuantReference other_bits(static_cast<int>(d), 3, GetParam());
-  add(same, x_);
+  add(same, vectors_in);
   index_->merge_from(same);
   EXPECT_EQ(index_->ntotal, 260);
   EXPECT_EQ(same.ntotal, 0);

@@ -15,7 +15,6 @@
 namespace rotorquant {
 namespace {
 
-using namespace testing_data;
 using testing::HasSubstr;
 
 constexpr size_t d = 24;

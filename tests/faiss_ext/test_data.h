@@ -20,7 +20,7 @@
 #include "faiss_ext/IndexRotorQuant.h"
 #include "rotorquant/random.h"
 
-namespace rotorquant::testing_data {
+namespace rotorquant {
 
 using Floats = std::vector<float>;
 using Ids = std::vector<int64_t>;
@@ -142,4 +142,4 @@ std::string message_of(F&& f) {
   return "";
 }
 
-}  // namespace rotorquant::testing_data
+}  // namespace rotorquant

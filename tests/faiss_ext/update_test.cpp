@@ -19,7 +19,6 @@
 namespace rotorquant {
 namespace {
 
-using namespace testing_data;
 using testing::HasSubstr;
 using Codes = std::vector<std::vector<uint8_t>>;
 
