@@ -23,7 +23,7 @@ constexpr size_t prefetch_distance = 8;
 constexpr size_t sample_step = 8;
 /// Below this many blocks everything is a candidate: sampling would cost more than it saves.
 constexpr size_t least_sampled_blocks = 96;
-/// Candidates refined first, to settle the threshold, as a multiple of k.
+/// Candidates refined first, to settle the threshold, as a multiple of k (about).
 constexpr size_t seed_factor = 8;
 
 /// Adds the seconds it lived to a counter, where anybody counts.

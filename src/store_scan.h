@@ -74,7 +74,7 @@ struct ChunkSelection {
 /// exceeds the k-th best of that measure can be dropped no matter in which order the others are
 /// met, which is what makes results independent of threads and batches.
 ///
-/// What keeps candidates few is a limit known before the scan: every 16th block is searched first,
+/// What keeps candidates few is a limit known before the scan: every 8th block is searched first,
 /// and a rank of its result that is all but sure to lie behind the k-th best of the whole is the
 /// limit of the pass over everything. Where the guess was too low after all, the k-th best found
 /// so far is a limit that cannot be, and the query scans once more.

@@ -278,11 +278,11 @@ TEST(EmbeddedScalar, EveryBitTakesALevelsWorthOfDistortion) {
       }
     }
   }
-  // Against the Lloyd-Max figures for a Gaussian; the embedding costs a little, the tails less.
-  const std::array<double, max_scalar_levels> lloyd_max = {0.3634, 0.1175, 0.03454, 0.009497,
-                                                           0.002499};
-  for (size_t m = 0; m < max_scalar_levels; ++m) {
-    EXPECT_LT(error[m] / variance, 1.25 * lloyd_max[m]) << m + 1 << " bits";
+  // A Gaussian's first bit leaves 0.363 and every further one about a third; the residual inside a
+  // leaf is close to uniform, and the embedding costs the later bits a little.
+  EXPECT_LT(error[0] / variance, 0.40);
+  for (size_t m = 1; m < max_scalar_levels; ++m) {
+    EXPECT_LT(error[m], error[m - 1] / 2.7) << m + 1 << " bits";
   }
 }
 

@@ -217,7 +217,11 @@ Bytes random_codes(const CodeLayout& layout, size_t n, uint64_t seed) {
     byte = static_cast<uint8_t>(rng.bits());
   }
   for (size_t i = 0; i < n; ++i) {
-    uint8_t* factors = codes.data() + i * layout.code_bytes() + layout.scan_factor_offset();
+    uint8_t* code = codes.data() + i * layout.code_bytes();
+    for (size_t plane = 0; layout.quads % 2 == 1 && plane < layout.planes; ++plane) {
+      code[(plane + 1) * layout.plane_bytes - 1] &= 0xFU;  // the last half byte is 0
+    }
+    uint8_t* factors = code + layout.scan_factor_offset();
     const uint16_t alpha = encode_factor(static_cast<float>(rng.uniform()));
     const auto additive = static_cast<float>(100.0 * rng.gaussian());
     std::memcpy(factors, &alpha, sizeof(alpha));
@@ -383,6 +387,76 @@ TEST_P(ScanKernel, BlockMinimaAreTheLeastAllowedBounds) {
         if (n > 0) {
           expect_minima(kernels(), store, queries, masks(store.blocks(), count));
         }
+      }
+    }
+  }
+}
+
+/// What select() found for one query, with the room that its contract asks for.
+struct Selected {
+  Floats bounds;
+  std::vector<uint32_t> ids;
+  simd::Selection out{};
+
+  explicit Selected(size_t blocks) : bounds(blocks * block_vectors + 18), ids(bounds.size()) {
+    out = {bounds.data(), ids.data(), 2};  // two entries are there already
+    ids[1] = 77;
+  }
+};
+
+void expect_selection(const simd::KernelTable& kernels, const CodeStore& store,
+                      const Queries& queries, const Floats& limits,
+                      const std::vector<uint64_t>& allowed) {
+  constexpr uint32_t first_id = 640;
+  const size_t count = queries.scans.size();
+  std::vector<Selected> selected;
+  std::vector<simd::Selection> out;
+  selected.reserve(count);
+  for (size_t q = 0; q < count; ++q) {
+    selected.emplace_back(store.blocks());
+    out.push_back(selected.back().out);
+  }
+  kernels.select(store.block(0), store.blocks(), store.block_bytes(), store.padded_quads(),
+                 queries.scans.data(), count, limits.data(),
+                 allowed.empty() ? nullptr : allowed.data(), first_id, out.data());
+  for (size_t q = 0; q < count; ++q) {
+    std::vector<uint32_t> ids = {0, 77};
+    Floats expected = {0.0F, 0.0F};
+    for (size_t b = 0; b < store.blocks(); ++b) {
+      Floats bounds(block_vectors);
+      kernels.block_bounds(store.block(b), store.padded_quads(), queries.scans[q], bounds.data());
+      for (size_t v = 0; v < block_vectors; ++v) {
+        const bool counts = allowed.empty() || ((allowed[b] >> v) & 1U) != 0;
+        if (counts && bounds[v] <= limits[q]) {
+          ids.push_back(static_cast<uint32_t>(first_id + b * block_vectors + v));
+          expected.push_back(bounds[v]);
+        }
+      }
+    }
+    ASSERT_EQ(out[q].count, ids.size()) << "query " << q << " of " << count;
+    ASSERT_TRUE(std::equal(ids.begin(), ids.end(), out[q].ids)) << "query " << q;
+    ASSERT_TRUE(same_bits(out[q].bounds, expected.data(), expected.size())) << "query " << q;
+  }
+}
+
+TEST_P(ScanKernel, SelectFindsTheAllowedVectorsWithinTheLimit) {
+  for (const size_t quads : {1U, 5U, 25U, 384U}) {
+    const CodeLayout layout = one_plane(quads);
+    for (const size_t n : {1U, 33U, 64U, 65U, 700U}) {
+      const CodeStore store = store_of(kernels(), layout, random_codes(layout, n, quads + n));
+      for (const size_t count : {1U, 2U, 3U, 4U, 5U, 7U, 8U}) {
+        const Queries queries(count, store.padded_quads(), n + count);
+        // From nothing over a share to everything, and exactly one of the bounds.
+        Floats bounds(block_vectors);
+        kernels().block_bounds(store.block(0), store.padded_quads(), queries.scans[0],
+                               bounds.data());
+        const Floats choices = {bounds[0], -100.0F, std::numeric_limits<float>::max(), -1e30F};
+        Floats limits(count);
+        for (size_t q = 0; q < count; ++q) {
+          limits[q] = choices[q % choices.size()];
+        }
+        expect_selection(kernels(), store, queries, limits, {});
+        expect_selection(kernels(), store, queries, limits, masks(store.blocks(), count));
       }
     }
   }
