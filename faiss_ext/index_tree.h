@@ -14,8 +14,9 @@ namespace rotorquant {
 /// IndexHNSW and IndexNSG, the wrappers that may stand above an index of ours.
 
 /// The indexes directly below, in the order (base, refine) for IndexRefine; empty for a leaf and
-/// for every type not listed above. Borrowed.
-std::vector<const faiss::Index*> sub_indexes(const faiss::Index& index);
+/// for every type not listed above. Borrowed; FAISS's wrappers do not pass constness on, so
+/// whoever may not change `index` must not change these either.
+std::vector<faiss::Index*> sub_indexes(const faiss::Index& index);
 
 /// IndexRotorQuant or IndexRotorQuantReference itself.
 bool is_rotorquant(const faiss::Index& index);

@@ -361,7 +361,7 @@ TEST(IndexIo, WritingRefusesAWrapperOutOfStep) {
 /// The format is frozen: these files, written once, must load and answer as they did.
 TEST(GoldenFiles, StillLoadAndAnswer) {
   const std::string directory = std::string(ROTORQUANT_TEST_DATA) + "/format-1/";
-  for (const char* name : {"rq3", "idmap2_rq4_ip"}) {
+  for (const char* name : {"rq3", "idmap2_rq4_ip", "orq2"}) {
     const auto index = read_index(directory + name + ".rqindex");
     std::ifstream in(directory + name + ".answers");
     ASSERT_TRUE(in.is_open());
@@ -393,14 +393,16 @@ TEST(GoldenFiles, DISABLED_WriteGolden) {
     const char* name;
     const char* description;
     faiss::MetricType metric;
+    size_t d;
   };
-  for (const Golden& golden :
-       {Golden{"rq3", "RQ3", faiss::METRIC_L2},
-        Golden{"idmap2_rq4_ip", "IDMap2,RQ4", faiss::METRIC_INNER_PRODUCT}}) {
-    const auto index = filled(golden.description, golden.metric, 40, 16);
+  const std::vector<Golden> all = {{"rq3", "RQ3", faiss::METRIC_L2, 16},
+                                   {"idmap2_rq4_ip", "IDMap2,RQ4", faiss::METRIC_INNER_PRODUCT, 16},
+                                   {"orq2", "ORQ2", faiss::METRIC_L2, 6}};
+  for (const Golden& golden : all) {
+    const auto index = filled(golden.description, golden.metric, 40, golden.d);
     const std::string base = std::string(directory) + "/" + golden.name;
     rotorquant::write_index(index.get(), base + ".rqindex");
-    const Answer answer = search(*index, vectors(4, 16, 5), 5);
+    const Answer answer = search(*index, vectors(4, golden.d, 5), 5);
     std::ofstream out(base + ".answers");
     out.precision(9);
     for (size_t i = 0; i < answer.labels.size(); ++i) {
