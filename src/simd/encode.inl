@@ -29,8 +29,8 @@ RQ_INLINE QuadChoice nearest_child(const LaneFloat t[4], Centre centre) {
   QuadChoice best;
   LaneFloat best_score = broadcast(__builtin_inff());
   best.index = LaneInt{};
-  for (int k = 0; k < 4; ++k) {
-    best.centroid[k] = LaneFloat{};
+  for (LaneFloat& coordinate : best.centroid) {
+    coordinate = LaneFloat{};
   }
   for (int child = 0; child < static_cast<int>(fanout); ++child) {
     LaneFloat c[4];

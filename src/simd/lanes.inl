@@ -4,10 +4,9 @@
 // library templates in here for the same reason.
 
 // Sixteen lanes as compiler vectors: one zmm, two ymm, four xmm or q registers.
-typedef float LaneFloat __attribute__((vector_size(64)));
-typedef int32_t LaneInt __attribute__((vector_size(64)));
-typedef float QuadFloat __attribute__((vector_size(16)));
-typedef float OctFloat __attribute__((vector_size(32)));
+using LaneFloat = float __attribute__((vector_size(64)));
+using LaneInt = int32_t __attribute__((vector_size(64)));
+using QuadFloat = float __attribute__((vector_size(16)));
 
 #define RQ_INLINE static inline __attribute__((always_inline))
 
