@@ -144,16 +144,18 @@ StoreScorer::StoreScorer(const Codec& codec, const Space& space, const CodeStore
                          const SearchParams& params)
     : codec_(codec), space_(space), store_(store), params_(params) {}
 
+StoreScorer::~StoreScorer() = default;
+
 void StoreScorer::set_query(const float* query) {
   require_finite(query, 1, codec_.dim(), "query");
   std::vector<float> residual(codec_.dim());
   base_ = space_.split_query(query, codec_.dim(), residual.data());
   query_ = codec_.prepare(residual.data());
+  refiner_ = std::make_unique<CodeRefiner>(codec_, space_, store_, params_, query_);
 }
 
 float StoreScorer::distance(size_t i) const {
-  const CodeRefiner refiner(codec_, space_, store_, params_, query_);
-  return base_ + refiner.distance(i);
+  return base_ + refiner_->distance(i);
 }
 
 float StoreScorer::between(size_t i, size_t j) const {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "rotorquant/code_store.h"
@@ -84,12 +85,19 @@ std::vector<std::vector<RangeHit>> range_search(const Codec& codec, const Space&
                                                 const CodeStore& store, const float* queries,
                                                 size_t n, float radius, const SearchParams& params);
 
+class CodeRefiner;  // src/store_scan.h
+
 /// Distances from one query to chosen vectors of a store, through the whole code (or `levels`).
 /// Used by graph searches. Holds references: codec, space and store must outlive it. One a thread.
 class StoreScorer {
  public:
   StoreScorer(const Codec& codec, const Space& space, const CodeStore& store,
               const SearchParams& params = {});
+  ~StoreScorer();
+  StoreScorer(const StoreScorer&) = delete;
+  StoreScorer& operator=(const StoreScorer&) = delete;
+
+  /// To be called before distance().
   void set_query(const float* query);
   float distance(size_t i) const;
   /// Distance between two stored vectors, from their decodings.
@@ -101,6 +109,7 @@ class StoreScorer {
   const CodeStore& store_;
   SearchParams params_;
   CodecQuery query_;
+  std::unique_ptr<CodeRefiner> refiner_;
   float base_ = 0.0F;
 };
 

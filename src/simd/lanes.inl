@@ -10,11 +10,14 @@ using QuadFloat = float __attribute__((vector_size(16)));
 
 #define RQ_INLINE static inline __attribute__((always_inline))
 
+// Callers' rows need not be aligned to a whole register; where they are, this costs nothing.
 RQ_INLINE LaneFloat load_lanes(const float* p) {
-  return *reinterpret_cast<const LaneFloat*>(p);
+  LaneFloat v;
+  __builtin_memcpy(&v, p, sizeof(v));
+  return v;
 }
 RQ_INLINE void store_lanes(float* p, LaneFloat v) {
-  *reinterpret_cast<LaneFloat*>(p) = v;
+  __builtin_memcpy(p, &v, sizeof(v));
 }
 RQ_INLINE LaneFloat broadcast(float x) {
   return LaneFloat{} + x;
