@@ -299,7 +299,7 @@ IndexPtr TreeReader::read_own(size_t node, const NodeHeader& header, ByteReader&
   require_finite(centre.data(), centre.empty() ? 0 : 1, centre.size(), "centre");
   const std::vector<uint8_t> codec_bytes = in_.read_section(section_name(node, "codec"));
   ByteReader codec_reader(codec_bytes);
-  index->codec = Codec::read(codec_reader);
+  index->codec = Codec::read(codec_reader, header.dim());
   require(codec_reader.left() == 0, "codec: bytes left over", 0, codec_reader.left());
   require(index->codec.dim() == header.dim(), "codec: d", header.d, index->codec.dim());
   require(index->codec.is_trained() || header.ntotal == 0, "codec", "a trained one with vectors",

@@ -163,10 +163,24 @@ Codec::Tables::Tables(const QuadTrees& trees) {
   }
 }
 
-Codec::Codec(const CodecParams& params) : params_(params) {
+Codec::Codec(const CodecParams& params) {
+  build(params);
+  if (params.frame == FrameKind::learned) {
+    return;
+  }
+  Rng rng(params.seed, 1);
+  std::vector<float> gaussian(calibration_rows * params.d);
+  for (float& v : gaussian) {
+    v = static_cast<float>(rng.gaussian());
+  }
+  calibrate(gaussian.data(), calibration_rows);
+}
+
+void Codec::build(const CodecParams& params) {
   require(params.d >= 1, "d", "at least 1", params.d);
   require(params.bits >= 1 && params.bits <= 8, "bits", "1 to 8", params.bits);
   require(params.joint_rounds >= 0, "joint_rounds", "at least 0", params.joint_rounds);
+  params_ = params;
   layout_ = make_layout(params);
   const size_t dims = padded_dim(params.d);
   sign_map_ = RotorLayers(dims, RotorLayers::default_layers(dims), params.seed + sign_seed_offset);
@@ -178,12 +192,6 @@ Codec::Codec(const CodecParams& params) : params_(params) {
                : Frame::rotor_layers(params.d, params.seed, params.rotor_layers);
   trees_ = QuadTrees::gaussian(std::min(static_cast<int>(layout_.levels), max_tree_levels));
   finish();
-  Rng rng(params.seed, 1);
-  std::vector<float> gaussian(calibration_rows * params.d);
-  for (float& v : gaussian) {
-    v = static_cast<float>(rng.gaussian());
-  }
-  calibrate(gaussian.data(), calibration_rows);
 }
 
 void Codec::train(const float* residuals, size_t n) {

@@ -323,7 +323,7 @@ void Codec::write(ByteWriter& out) const {
   out.put<float>(statistics_.strict_gain);
 }
 
-Codec Codec::read(ByteReader& in) {
+Codec Codec::read(ByteReader& in, size_t expected_d) {
   CodecParams params;
   params.d = static_cast<size_t>(in.get<uint64_t>());
   params.bits = in.get<int32_t>();
@@ -339,14 +339,19 @@ Codec Codec::read(ByteReader& in) {
   constexpr size_t most_layers = 1024;
   constexpr int most_rounds = 1024;
   require(params.d <= largest_dim, "codec dimension", "at most 1048576", params.d);
+  require(expected_d == 0 || params.d == expected_d, "codec dimension", expected_d, params.d);
   require(params.rotor_layers <= most_layers, "rotor layers", "at most 1024", params.rotor_layers);
   require(params.joint_rounds <= most_rounds, "joint rounds", "at most 1024", params.joint_rounds);
   const bool trained = in.get<uint8_t>() != 0;
-  Codec codec(params);
+  const bool learned = params.frame == FrameKind::learned;
+  require(trained || learned, "codec", "a trained one, where the frame is not learned",
+          "untrained");
+  Codec codec;
+  codec.build(params);
   if (!trained) {
     return codec;
   }
-  if (params.frame == FrameKind::learned) {
+  if (learned) {
     codec.frame_ = Frame::read(in);
     require(codec.frame_.dim() == params.d, "frame dimension", params.d, codec.frame_.dim());
     codec.trees_ = QuadTrees::read(in);

@@ -116,7 +116,8 @@ class Codec {
   float default_error_scale() const { return params_.bits <= 3 ? 2.0F : 2.5F; }
 
   void write(ByteWriter& out) const;
-  static Codec read(ByteReader& in);
+  /// expected_d: refuses another dimension before anything is built for it; 0: any.
+  static Codec read(ByteReader& in, size_t expected_d = 0);
 
  private:
   friend class CodecAccess;  // src/codec_access.h: what scan and refine read
@@ -143,6 +144,8 @@ class Codec {
 
   class Calibrator;
 
+  /// Checks params and builds what follows from them; an oblivious codec still lacks statistics.
+  void build(const CodecParams& params);
   void finish();
   void calibrate(const float* residuals, size_t n);
 };
