@@ -337,11 +337,17 @@ Codec Codec::read(ByteReader& in, size_t expected_d) {
   params.joint_rounds = in.get<int32_t>();
   constexpr size_t largest_dim = size_t{1} << 20U;
   constexpr size_t most_layers = 1024;
-  constexpr int most_rounds = 1024;
+  constexpr int most_rounds = 64;
+  constexpr size_t largest_haar_dim = size_t{1} << 14U;
+  constexpr size_t most_rotors = size_t{1} << 26U;
   require(params.d <= largest_dim, "codec dimension", "at most 1048576", params.d);
   require(expected_d == 0 || params.d == expected_d, "codec dimension", expected_d, params.d);
   require(params.rotor_layers <= most_layers, "rotor layers", "at most 1024", params.rotor_layers);
-  require(params.joint_rounds <= most_rounds, "joint rounds", "at most 1024", params.joint_rounds);
+  require(params.rotor_layers * params.d <= most_rotors, "rotor layers x dimension",
+          "at most 67108864", params.rotor_layers * params.d);
+  require(params.frame != FrameKind::haar || params.d <= largest_haar_dim, "Haar dimension",
+          "at most 16384", params.d);
+  require(params.joint_rounds <= most_rounds, "joint rounds", "at most 64", params.joint_rounds);
   const bool trained = in.get<uint8_t>() != 0;
   const bool learned = params.frame == FrameKind::learned;
   require(trained || learned, "codec", "a trained one, where the frame is not learned",
@@ -369,6 +375,11 @@ Codec Codec::read(ByteReader& in, size_t expected_d) {
   require(statistics.scan_error.size() == 1 || statistics.scan_error.size() == dims,
           "scan error length", dims, statistics.scan_error.size());
   statistics.strict_gain = in.get<float>();
+  for (const auto* values :
+       {&statistics.prefix_gain, &statistics.cos2, &statistics.scan_error}) {
+    require_finite(values->data(), 1, values->size(), "codec statistics");
+  }
+  require_finite(&statistics.strict_gain, 1, 1, "codec statistics");
   return codec;
 }
 

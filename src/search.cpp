@@ -18,14 +18,21 @@ namespace {
 /// the scan no longer waits for memory.
 constexpr size_t queries_per_pass = 32;
 
+void check_layout(const Codec& codec, const CodeStore& store) {
+  const CodeLayout& own = codec.layout();
+  const CodeLayout& other = store.layout();
+  require(other.quads == own.quads, "store layout: quads", own.quads, other.quads);
+  require(other.planes == own.planes, "store layout: planes", own.planes, other.planes);
+  require(other == own, "store layout", "that of the codec", "another");
+}
+
 void check_search(const Codec& codec, const Space& space, const CodeStore& store,
                   const float* queries, size_t n, const SearchParams& params) {
   require(codec.is_trained(), "codec", "a trained codec", "an untrained one");
-  require(store.layout().code_bytes() == codec.code_bytes(), "store code size", codec.code_bytes(),
-          store.layout().code_bytes());
+  check_layout(codec, store);
   require(space.centre.empty() || space.centre.size() == codec.dim(), "centre length", codec.dim(),
           space.centre.size());
-  require(!std::isnan(params.refine_error_scale), "refine_error_scale", "a number",
+  require(std::isfinite(params.refine_error_scale), "refine_error_scale", "a finite number",
           params.refine_error_scale);
   require(params.k_factor >= 1, "k_factor", "at least 1", params.k_factor);
   require(params.levels <= codec.layout().levels, "levels", codec.layout().levels, params.levels);
@@ -142,7 +149,9 @@ std::vector<std::vector<RangeHit>> range_search(const Codec& codec, const Space&
 
 StoreScorer::StoreScorer(const Codec& codec, const Space& space, const CodeStore& store,
                          const SearchParams& params)
-    : codec_(codec), space_(space), store_(store), params_(params) {}
+    : codec_(codec), space_(space), store_(store), params_(params) {
+  check_layout(codec, store);
+}
 
 StoreScorer::~StoreScorer() = default;
 

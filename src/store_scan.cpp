@@ -401,6 +401,8 @@ std::vector<std::vector<Neighbour>> StoreScan::nearest(const float* queries, siz
     for (Neighbour& neighbour : results[q]) {
       neighbour.distance += queries_[q].base;
     }
+    // Adding the base rounds, and can make equals of two distances: their ids are to decide then.
+    std::sort(results[q].begin(), results[q].end());
   }
   return results;
 }

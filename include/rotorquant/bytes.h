@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -12,8 +13,9 @@
 
 namespace rotorquant {
 
-/// Appends plain little-endian values to a growing buffer. All supported targets are
-/// little-endian; a static_assert in bytes.cpp holds that down.
+static_assert(std::endian::native == std::endian::little, "files hold values as memory does");
+
+/// Appends plain little-endian values to a growing buffer.
 class ByteWriter {
  public:
   template <class T>

@@ -57,6 +57,8 @@ struct CodeLayout {
   size_t code_bytes() const { return factor_offset() + factor_bytes(); }
   /// A refine row: planes 2..b, then alpha and beta.
   size_t row_bytes() const { return (planes - 1) * plane_bytes + factor_bytes(); }
+
+  friend bool operator==(const CodeLayout&, const CodeLayout&) = default;
 };
 
 /// A query in the codec's frames. Reusable across stores that share the codec and the centre.
@@ -103,7 +105,8 @@ class Codec {
   CodecQuery prepare(const float* query) const;
   /// Estimates <q - mu, x - mu> from one code. levels as in decode. The strict estimator needs
   /// signs and all levels (otherwise the rescaled one is used) and is unbiased when the caller
-  /// passes the exact norm |x - mu|; norm < 0: inferred from the code.
+  /// passes the exact norm in the frame, |F (x - mu)| (= |x - mu| unless the frame is learned);
+  /// norm < 0: inferred from the code.
   float estimate(const CodecQuery& query, const uint8_t* code, size_t levels = 0,
                  Estimator estimator = Estimator::rescaled, float norm = -1.0F) const;
 
