@@ -202,7 +202,12 @@ void Codec::train(const float* residuals, size_t n) {
   const size_t d = params_.d;
   const std::vector<float> sample = sample_rows(residuals, n, d, max_training_rows);
   const size_t rows = sample.size() / d;
-  frame_ = Frame::learned(sample.data(), rows, d);
+  LearnedFrameParams frame_params;
+  if (layout_.levels ==
+      0) {  // O spreads every error over all directions: weights would only add to it
+    frame_params.query_weight = 0.0F;
+  }
+  frame_ = Frame::learned(sample.data(), rows, d, frame_params);
   std::vector<float> u(rows * frame_.padded());
 #pragma omp parallel for schedule(static)
   for (size_t first = 0; first < rows; first += simd::lanes) {

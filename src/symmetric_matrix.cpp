@@ -10,27 +10,24 @@
 extern "C" void dsyevd_(const char* jobz, const char* uplo, const int* n, double* a, const int* lda,
                         double* w, double* work, const int* lwork, int* iwork, const int* liwork,
                         int* info);
-extern "C" void ssyrk_(const char* uplo, const char* trans, const int* n, const int* k,
-                       const float* alpha, const float* a, const int* lda, const float* beta,
-                       float* c, const int* ldc);
+extern "C" void dsyrk_(const char* uplo, const char* trans, const int* n, const int* k,
+                       const double* alpha, const double* a, const int* lda, const double* beta,
+                       double* c, const int* ldc);
 
 namespace rotorquant {
 
 std::vector<double> second_moments(const float* x, size_t n, size_t d) {
-  constexpr size_t block_rows = 2048;  // short enough for float sums
+  constexpr size_t block_rows = 1024;  // a few MB of doubles at a time
   const int dim = static_cast<int>(d);
-  const float one = 1.0F;
-  const float zero = 0.0F;
+  const double one = 1.0;
   std::vector<double> sum(d * d, 0.0);
-  std::vector<float> product(d * d);
+  std::vector<double> block;
   for (size_t first = 0; first < n; first += block_rows) {
-    const int rows = static_cast<int>(std::min(block_rows, n - first));
-    ssyrk_("U", "N", &dim, &rows, &one, x + first * d, &dim, &zero, product.data(), &dim);
-    for (size_t i = 0; i < d; ++i) {  // Fortran's upper triangle is the lower one here
-      for (size_t j = 0; j <= i; ++j) {
-        sum[i * d + j] += static_cast<double>(product[i * d + j]);
-      }
-    }
+    const size_t rows = std::min(block_rows, n - first);
+    block.assign(x + first * d, x + (first + rows) * d);
+    const int k = static_cast<int>(rows);
+    // Fortran sees d x rows, and its upper triangle is the lower one here.
+    dsyrk_("U", "N", &dim, &k, &one, block.data(), &dim, &one, sum.data(), &dim);
   }
   for (size_t i = 0; i < d; ++i) {
     for (size_t j = 0; j <= i; ++j) {

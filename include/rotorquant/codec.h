@@ -116,7 +116,9 @@ class Codec {
   /// Standard deviations of the scan's error that the default search allows for, chosen so that it
   /// loses less than 0.002 recall to refining every vector: the more precise the code, the more
   /// there is to lose.
-  float default_error_scale() const { return params_.bits <= 3 ? 2.0F : 2.5F; }
+  float default_error_scale() const {
+    return params_.bits <= 3 ? 2.0F : (params_.bits == 4 ? 2.25F : 2.5F);
+  }
 
   void write(ByteWriter& out) const;
   /// expected_d: refuses another dimension before anything is built for it; 0: any.
