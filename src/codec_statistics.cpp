@@ -375,8 +375,7 @@ Codec Codec::read(ByteReader& in, size_t expected_d) {
   require(statistics.scan_error.size() == 1 || statistics.scan_error.size() == dims,
           "scan error length", dims, statistics.scan_error.size());
   statistics.strict_gain = in.get<float>();
-  for (const auto* values :
-       {&statistics.prefix_gain, &statistics.cos2, &statistics.scan_error}) {
+  for (const auto* values : {&statistics.prefix_gain, &statistics.cos2, &statistics.scan_error}) {
     require_finite(values->data(), 1, values->size(), "codec statistics");
   }
   require_finite(&statistics.strict_gain, 1, 1, "codec statistics");

@@ -482,6 +482,9 @@ TEST(CodecFile, ImpossibleHeadersAreRefusedByName) {
   expect_refusal(layers_offset, {0, 0, 1}, "layers");
   expect_refusal(rounds_offset, {0xFF, 0xFF, 0xFF, 0xFF}, "rounds");
   expect_refusal(rounds_offset, {0xFF, 0xFF, 0xFF, 0x7F}, "rounds");
+  // A dense rotation of 32,768 dimensions would take gigabytes.
+  expect_refusal(0, {0, 0x80, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1, 2}, "Haar dimension");
+  expect_refusal(bytes.size() - 4, {0, 0, 0xC0, 0x7F}, "statistics");  // NaN
 }
 
 TEST(CodecFile, AFlippedBitIsRefusedOrHarmless) {

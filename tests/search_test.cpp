@@ -412,7 +412,7 @@ TEST(Search, RefusesBadInputNamingIt) {
     });
   };
   EXPECT_THAT(with(flat.codec, 0, {}), testing::HasSubstr("k: expected at least 1"));
-  EXPECT_THAT(with(other, 1, {}), testing::HasSubstr("store code size"));
+  EXPECT_THAT(with(other, 1, {}), testing::HasSubstr("store layout: planes"));
   SearchParams too_deep;
   too_deep.levels = 9;
   EXPECT_THAT(with(flat.codec, 1, too_deep), testing::HasSubstr("levels"));
