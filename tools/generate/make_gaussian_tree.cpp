@@ -138,9 +138,9 @@ int main() {
   double least = std::numeric_limits<double>::infinity();
   for (int start = 0; start < 400; ++start) {
     std::array<Sixteen, fanout> trial = level2;
-    Sixteen guess = trial[rng.below(fanout)];
+    rng.below(fanout);  // a draw of the sequence that the frozen table came from
     const size_t parent = rng.below(fanout);
-    guess = trial[parent];
+    Sixteen guess = trial[parent];
     for (Quad& c : guess) {
       for (size_t k = 0; k < 4; ++k) {
         c[k] += static_cast<float>(0.2 * rng.gaussian()) - level1[parent][k];
@@ -162,7 +162,6 @@ int main() {
   std::vector<double> scales;
   std::vector<float> residuals;
   double sum1 = 0.0;
-  double sum2 = 0.0;
   double sum3 = 0.0;
   for (size_t p = 0; p < fanout; ++p) {
     auto node1 = std::span(samples).subspan(bounds1[p], bounds1[p + 1] - bounds1[p]);
@@ -197,7 +196,6 @@ int main() {
   }
   const auto total = static_cast<double>(sample_count) * 4;
   std::fprintf(stderr, "level 2 distortion %.5f, level 3 %.5f\n", sum1 / total, sum3 / total);
-  (void)sum2;
 
   std::sort(residuals.begin(), residuals.end());
   Embedded embedded;
