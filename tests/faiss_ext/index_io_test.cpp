@@ -358,7 +358,9 @@ TEST(IndexIo, WritingRefusesAWrapperOutOfStep) {
 
 // ---- golden files --------------------------------------------------------------------------
 
-/// The format is frozen: these files, written once, must load and answer as they did.
+/// The format is frozen: these files, written once, must load and answer as they did. (Answers
+/// follow the default error scale too: a vector counts as the larger of refined distance and
+/// bound.)
 TEST(GoldenFiles, StillLoadAndAnswer) {
   const std::string directory = std::string(ROTORQUANT_TEST_DATA) + "/format-1/";
   for (const char* name : {"rq3", "idmap2_rq4_ip", "orq2"}) {
