@@ -19,10 +19,11 @@ constexpr float no_limit = std::numeric_limits<float>::max();
 constexpr size_t chunk_bytes = size_t{192} << 10U;
 /// Rows are asked for this many candidates ahead of their use.
 constexpr size_t prefetch_distance = 8;
-/// One block in this many is searched first, to guess the limit.
-constexpr size_t sample_step = 8;
-/// Below this many blocks everything is a candidate: sampling would cost more than it saves.
-constexpr size_t least_sampled_blocks = 96;
+/// One block in this many is searched first, to guess the limit; fewer are skipped in small stores,
+/// whose sample must still have this many blocks. Below two, sampling would cost more than it
+/// saves.
+constexpr size_t widest_sample_step = 8;
+constexpr size_t least_sampled_blocks = 40;
 /// Candidates refined first, to settle the threshold, as a multiple of k (about).
 constexpr size_t seed_factor = 8;
 
@@ -190,7 +191,8 @@ void StoreScan::prepare(const float* queries, size_t count) {
 
 void StoreScan::guess_limits(size_t k) {
   const size_t blocks = store_.blocks();
-  if (blocks < least_sampled_blocks) {
+  const size_t sample_step = std::min(widest_sample_step, blocks / least_sampled_blocks);
+  if (sample_step < 2) {
     return;
   }
   const size_t sampled = (blocks + sample_step - 1) / sample_step;
