@@ -271,13 +271,11 @@ void IndexRotorQuant::range_search(idx_t n, const float* x, float radius,
   require_faiss(!std::isnan(radius), "range_search: radius", "a number", radius);
   const Call call(*this, params);
   const float sign = space.metric == Metric::l2 ? 1.0F : -1.0F;
-  std::vector<std::vector<RangeHit>> hits = faiss_boundary([&] {
+  const std::vector<std::vector<RangeHit>> hits = faiss_boundary([&] {
     return rotorquant::range_search(codec, space, store, x, queries, sign * radius, call.params);
   });
   // FAISS's two steps: lims first holds counts, and do_allocation() makes offsets of them.
   for (size_t i = 0; i < queries; ++i) {
-    // The core compares before it adds the query's own term; that rounding must not show.
-    std::erase_if(hits[i], [&](const RangeHit& hit) { return !(hit.distance < sign * radius); });
     result->lims[i] = hits[i].size();
   }
   result->do_allocation();

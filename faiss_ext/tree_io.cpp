@@ -301,7 +301,6 @@ IndexPtr TreeReader::read_own(size_t node, const NodeHeader& header, ByteReader&
   ByteReader codec_reader(codec_bytes);
   index->codec = Codec::read(codec_reader, header.dim());
   require(codec_reader.left() == 0, "codec: bytes left over", 0, codec_reader.left());
-  require(index->codec.dim() == header.dim(), "codec: d", header.d, index->codec.dim());
   require(index->codec.is_trained() || header.ntotal == 0, "codec", "a trained one with vectors",
           "an untrained one");
   index->store = CodeStore(index->codec.layout());

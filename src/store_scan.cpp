@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "store_scan.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -224,7 +222,7 @@ float StoreScan::sampled_limit(size_t q, size_t k, const float* minima, size_t b
     best_blocks[b] = {minima[b], static_cast<int64_t>(b * step)};
   }
   least_first(best_blocks, seeds - 1);
-  const float edge = best_blocks[seeds - 1].distance;
+  const float edge = std::min(best_blocks[seeds - 1].distance, no_limit);
   std::vector<Neighbour>& candidates = queries_[q].candidates;
   for (size_t i = 0; i < seeds; ++i) {
     const auto block = static_cast<size_t>(best_blocks[i].id);
