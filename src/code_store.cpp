@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "codec_access.h"
+#include "rotorquant/aligned.h"
 #include "rotorquant/error.h"
 
 namespace rotorquant {
@@ -27,14 +28,10 @@ struct DwordPlace {
         shift(static_cast<unsigned>(v / (block_vectors / 2) * 4)) {}
 };
 
-/// Four nibbles of 16 bits into the low nibbles of four bytes, and back.
+/// Four nibbles of 16 bits into the low nibbles of four bytes.
 uint32_t spread_nibbles(uint32_t word) {
   word = (word | (word << 8U)) & 0x00FF00FFU;
   return (word | (word << 4U)) & nibble_of_each_byte;
-}
-uint32_t gather_nibbles(uint32_t dword) {
-  dword = (dword | (dword >> 4U)) & 0x00FF00FFU;
-  return (dword | (dword >> 8U)) & 0xFFFFU;
 }
 
 }  // namespace
@@ -53,7 +50,7 @@ void CodeStore::reserve(size_t n) {
 void CodeStore::grow_to(size_t n) {
   const size_t old_blocks = blocks();
   size_ = n;
-  scan_.resize(blocks() * block_bytes_, 0);
+  scan_.resize(blocks() * block_bytes_);
   rows_.resize(n * layout_.row_bytes());
   const float infinity = std::numeric_limits<float>::infinity();
   for (size_t b = old_blocks; b < blocks(); ++b) {
@@ -90,8 +87,10 @@ void CodeStore::assign(size_t i, const uint8_t* code) {
 void CodeStore::pack(size_t first, size_t n, uint8_t* codes) const {
   require(first <= size_ && n <= size_ - first, "codes to pack", size_, first + n);
   const size_t plane_part = (layout_.planes - 1) * layout_.plane_bytes;
+  std::vector<uint8_t> plane(padded_quads_ / 2);
   for (size_t i = first; i < first + n; ++i) {
-    scan_nibbles(i, codes);
+    scan_nibbles(i, plane.data());
+    std::copy_n(plane.data(), layout_.plane_bytes, codes);
     std::copy_n(row(i), plane_part, codes + layout_.plane_bytes);
     const uint8_t* factors = block_of(i) + padded_quads_ * block_vectors / 2;
     const size_t v = i % block_vectors;
@@ -155,23 +154,7 @@ void CodeStore::set_scan_nibbles(size_t i, const uint8_t* plane) {
 }
 
 void CodeStore::scan_nibbles(size_t i, uint8_t* plane) const {
-  const uint8_t* block = block_of(i);
-  const size_t v = i % block_vectors;
-  if (kernels_->layout == ScanLayout::row_per_quad) {
-    for (size_t byte = 0; byte < layout_.plane_bytes; ++byte) {
-      plane[byte] = block[byte * block_vectors + v];
-    }
-    return;
-  }
-  const DwordPlace place(v);
-  for (size_t byte = 0; byte < layout_.plane_bytes; byte += 2) {
-    const auto dword = load_unaligned<uint32_t>(block + byte / 2 * group_bytes + place.offset);
-    const uint32_t pair = gather_nibbles((dword >> place.shift) & nibble_of_each_byte);
-    plane[byte] = static_cast<uint8_t>(pair);
-    if (byte + 1 < layout_.plane_bytes) {
-      plane[byte + 1] = static_cast<uint8_t>(pair >> 8U);
-    }
-  }
+  kernels_->scan_plane(block_of(i), padded_quads_, i % block_vectors, plane);
 }
 
 void CodeStore::prefetch_scan(size_t i) const {
@@ -185,6 +168,15 @@ void CodeStore::prefetch_scan(size_t i) const {
     __builtin_prefetch(block + at);
   }
   __builtin_prefetch(block + factors + alpha_bytes + v * sizeof(float));
+}
+
+void CodeStore::prefetch_row(size_t i) const {
+  const uint8_t* first = row(i);
+  const uint8_t* last = first + layout_.row_bytes();
+  for (const uint8_t* line = first; line < last; line += cache_line) {
+    __builtin_prefetch(line);
+  }
+  __builtin_prefetch(last - 1);
 }
 
 uint32_t CodeStore::plane_word(const uint8_t* plane, size_t group) const {

@@ -14,7 +14,7 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float no_limit = std::numeric_limits<float>::max();
 
 /// Scan data that all queries of a pass work through before moving on: a share of L2.
-constexpr size_t chunk_bytes = size_t{192} << 10U;
+constexpr size_t chunk_bytes = size_t{32} << 10U;
 /// Rows are asked for this many candidates ahead of their use.
 constexpr size_t prefetch_distance = 8;
 /// One block in this many is searched first, to guess the limit; fewer are skipped in small stores,
@@ -56,6 +56,20 @@ void least_first(std::vector<Neighbour>& candidates, size_t count) {
   }
 }
 
+/// The bound of the candidate with that rank, counted from 0; +infinity where there are fewer.
+float bound_of_rank(const CandidateList& candidates, size_t rank) {
+  if (rank >= candidates.size()) {
+    return infinity;
+  }
+  std::vector<float> bounds(candidates.size());
+  for (size_t i = 0; i < bounds.size(); ++i) {
+    bounds[i] = candidates[i].bound;
+  }
+  const auto at = bounds.begin() + static_cast<std::ptrdiff_t>(rank);
+  std::nth_element(bounds.begin(), at, bounds.end());
+  return *at;
+}
+
 /// A rank in a sample of n / step that is behind the k-th best of all n with a chance of some 98 %:
 /// the number of the k best that fall into the sample, plus 2.5 standard deviations, and one.
 size_t safe_rank(size_t k, size_t step) {
@@ -93,20 +107,23 @@ CodeRefiner::CodeRefiner(const Codec& codec, const Space& space, const CodeStore
       weight_(space.weight()),
       whole_and_rescaled_(params.levels == 0 && params.estimator == Estimator::rescaled),
       norm_from_additive_(space.metric == Metric::l2 && CodecAccess::is_isometric(codec)),
-      plane_(store.layout().plane_bytes) {}
+      plane_(store.padded_quads() / 2) {}
 
 float CodeRefiner::distance(size_t i) const {
-  const CodeLayout& layout = store_.layout();
-  const uint8_t* row = store_.row(i);
   store_.scan_nibbles(i, plane_.data());
+  return distance({0.0F, static_cast<uint32_t>(i), store_.additive(i), store_.scan_alpha(i)},
+                  plane_.data());
+}
+
+float CodeRefiner::distance(const Candidate& candidate, const uint8_t* plane) const {
+  const CodeLayout& layout = store_.layout();
+  const uint8_t* row = store_.row(candidate.id);
   float level_product = 0.0F;
   float sign_product = 0.0F;
-  store_.kernels().refine(view_, plane_.data(), row, &level_product, &sign_product);
+  store_.kernels().refine(view_, plane, row, &level_product, &sign_product);
   CodeFactors factors;
-  if (layout.planes == 1 || !whole_and_rescaled_) {
-    factors.alpha1 = store_.scan_alpha(i);
-  }
-  factors.additive = store_.additive(i);
+  factors.alpha1 = candidate.alpha1;
+  factors.additive = candidate.additive;
   read_row_factors(layout, row + (layout.planes - 1) * layout.plane_bytes, factors);
   if (whole_and_rescaled_) {
     const float product = factors.alpha * level_product + factors.beta * sign_product;
@@ -118,13 +135,33 @@ float CodeRefiner::distance(size_t i) const {
   return factors.additive - weight_ * product;
 }
 
-void CodeRefiner::prefetch(size_t i) const {
-  const uint8_t* row = store_.row(i);
-  const size_t bytes = store_.layout().row_bytes();
-  for (size_t at = 0; at < bytes; at += cache_line) {
-    __builtin_prefetch(row + at);
+void CandidateList::make_room(size_t more) {
+  const size_t room = size_ + more;
+  if (room > entries_.size()) {
+    const size_t fresh = std::max<size_t>(2 * room, 256);
+    entries_.resize(fresh);
+    planes_.resize(fresh * plane_bytes_);
   }
-  store_.prefetch_scan(i);
+}
+
+void CandidateList::append(const CodeStore& store, const simd::Selection& found) {
+  plane_bytes_ = store.padded_quads() / 2;
+  make_room(found.count);
+  for (size_t i = 0; i < found.count; ++i) {
+    const uint32_t id = found.ids[i];
+    entries_[size_] = {found.bounds[i], id, store.additive(id), store.scan_alpha(id)};
+    store.scan_nibbles(id, planes_.data() + size_ * plane_bytes_);
+    ++size_;
+  }
+}
+
+void CandidateList::append(const CandidateList& other) {
+  plane_bytes_ = std::max(plane_bytes_, other.plane_bytes_);
+  make_room(other.size_);
+  std::copy_n(other.entries_.begin(), other.size_, entries_.begin() + size_);
+  std::copy_n(other.planes_.begin(), other.size_ * plane_bytes_,
+              planes_.begin() + size_ * plane_bytes_);
+  size_ += other.size_;
 }
 
 StoreScan::StoreScan(const Codec& codec, const Space& space, const CodeStore& store,
@@ -223,22 +260,17 @@ float StoreScan::sampled_limit(size_t q, size_t k, const float* minima, size_t b
   }
   least_first(best_blocks, seeds - 1);
   const float edge = std::min(best_blocks[seeds - 1].distance, no_limit);
-  std::vector<Neighbour>& candidates = queries_[q].candidates;
   for (size_t i = 0; i < seeds; ++i) {
-    const auto block = static_cast<size_t>(best_blocks[i].id);
-    select_block(q, block, edge);
+    select_block(q, static_cast<size_t>(best_blocks[i].id), edge);
   }
+  CandidateList& candidates = queries_[q].candidates;
   TopK top(rank);
   if (by_bound_) {
-    const size_t seed_rank = std::max<size_t>(1, seed_factor * k / step);
-    if (seed_rank < candidates.size()) {
-      least_first(candidates, seed_rank);
-      queries_[q].seed_edge = candidates[seed_rank].distance;
-    }
-    refine_candidates(q, 0, candidates.size(), top);
+    queries_[q].seed_edge = bound_of_rank(candidates, std::max<size_t>(1, seed_factor * k / step));
+    refine_candidates(q, -infinity, infinity, top);
   } else {
-    for (const Neighbour& candidate : candidates) {
-      top.push(candidate);
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      top.push({candidates[i].bound, candidates[i].id});
     }
   }
   candidates.clear();
@@ -253,9 +285,7 @@ void StoreScan::select_block(size_t q, size_t block, float limit) {
   store_.kernels().select(store_.block(block), 1, store_.block_bytes(), store_.padded_quads(),
                           &scans_[q], 1, &limit, masks == nullptr ? nullptr : masks + block,
                           static_cast<uint32_t>(block * block_vectors), &found);
-  for (size_t i = 0; i < found.count; ++i) {
-    queries_[q].candidates.push_back({bounds[i], ids[i]});
-  }
+  queries_[q].candidates.append(store_, found);
 }
 
 void StoreScan::select(size_t first, size_t count, size_t first_block, size_t last_block,
@@ -266,77 +296,90 @@ void StoreScan::select(size_t first, size_t count, size_t first_block, size_t la
   if (threads <= 1) {
     ChunkSelection selection(count, chunk);
     for (size_t b = first_block; b < last_block; b += chunk) {
-      select_chunk(first, count, b, std::min(chunk, last_block - b), selection);
+      select_chunk(first, count, b, std::min(chunk, last_block - b), selection,
+                   [this](size_t q) -> CandidateList& { return queries_[q].candidates; });
     }
     return;
   }
 #pragma omp parallel num_threads(threads)
   {
     ChunkSelection selection(count, chunk);
+    std::vector<CandidateList> own(count);
 #pragma omp for schedule(dynamic)
     for (size_t b = first_block; b < last_block; b += chunk) {
-      select_chunk(first, count, b, std::min(chunk, last_block - b), selection);
+      select_chunk(first, count, b, std::min(chunk, last_block - b), selection,
+                   [&own, first](size_t q) -> CandidateList& { return own[q - first]; });
+    }
+#pragma omp critical(rotorquant_candidates)
+    for (size_t q = 0; q < count; ++q) {
+      queries_[first + q].candidates.append(own[q]);
     }
   }
 }
 
+template <class ListOf>
 void StoreScan::select_chunk(size_t first, size_t count, size_t block, size_t blocks,
-                             ChunkSelection& selection) {
+                             ChunkSelection& selection, const ListOf& list_of) {
   const uint64_t* masks = allowed_.masks();
   selection.reset();
   store_.kernels().select(store_.block(block), blocks, store_.block_bytes(), store_.padded_quads(),
                           scans_.data() + first, count, limits_.data() + first,
                           masks == nullptr ? nullptr : masks + block,
                           static_cast<uint32_t>(block * block_vectors), selection.out.data());
-#pragma omp critical(rotorquant_candidates)
   for (size_t q = 0; q < count; ++q) {
-    const simd::Selection& found = selection.out[q];
-    std::vector<Neighbour>& candidates = queries_[first + q].candidates;
-    for (size_t i = 0; i < found.count; ++i) {
-      candidates.push_back({found.bounds[i], found.ids[i]});
-    }
+    list_of(first + q).append(store_, selection.out[q]);
   }
 }
 
-void StoreScan::refine_candidates(size_t q, size_t from, size_t to, TopK& top) {
+void StoreScan::refine_candidates(size_t q, float from, float to, TopK& top) {
   const CodeRefiner refiner(codec_, space_, store_, params_, queries_[q].codec_query);
-  const std::vector<Neighbour>& candidates = queries_[q].candidates;
-  for (size_t i = from; i < std::min(from + prefetch_distance, to); ++i) {
-    refiner.prefetch(static_cast<size_t>(candidates[i].id));
-  }
-  for (size_t i = from; i < to; ++i) {
-    if (i + prefetch_distance < to &&
-        candidates[i + prefetch_distance].distance <= top.threshold()) {
-      refiner.prefetch(static_cast<size_t>(candidates[i + prefetch_distance].id));
-    }
-    const Neighbour& candidate = candidates[i];
-    if (candidate.distance <= top.threshold()) {
+  const CandidateList& candidates = queries_[q].candidates;
+  const size_t count = candidates.size();
+  const auto wanted = [&](size_t i) {
+    const float bound = candidates[i].bound;
+    return bound > from && bound <= to && bound <= top.threshold();
+  };
+  // The rows of a few are on their way while the one before is scored.
+  std::array<uint32_t, prefetch_distance> waiting{};
+  size_t in_flight = 0;
+  size_t oldest = 0;
+  const auto refine_oldest = [&] {
+    const size_t i = waiting[oldest];
+    oldest = (oldest + 1) % prefetch_distance;
+    --in_flight;
+    if (wanted(i)) {
       ++stats_.refined;
-      const float refined = refiner.distance(static_cast<size_t>(candidate.id));
-      top.push({std::max(refined, candidate.distance), candidate.id});
+      const float refined = refiner.distance(candidates[i], candidates.plane(i));
+      top.push({std::max(refined, candidates[i].bound), candidates[i].id});
     }
+  };
+  for (size_t i = 0; i < count; ++i) {
+    if (!wanted(i)) {
+      continue;
+    }
+    if (in_flight == prefetch_distance) {
+      refine_oldest();
+    }
+    store_.prefetch_row(candidates[i].id);
+    waiting[(oldest + in_flight) % prefetch_distance] = static_cast<uint32_t>(i);
+    ++in_flight;
+  }
+  while (in_flight > 0) {
+    refine_oldest();
   }
 }
 
 void StoreScan::rank_candidates(size_t q) {
   const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
   Query& query = queries_[q];
-  std::vector<Neighbour>& candidates = query.candidates;
-  stats_.candidates += candidates.size();
+  stats_.candidates += query.candidates.size();
   // Best first: the least bounds all but settle the threshold.
-  size_t seeds = 0;
-  if (query.seed_edge < infinity) {
-    const float edge = query.seed_edge;
-    const auto rest = std::partition(candidates.begin(), candidates.end(),
-                                     [edge](const Neighbour& c) { return c.distance <= edge; });
-    seeds = static_cast<size_t>(rest - candidates.begin());
-  } else {
-    seeds = std::min(candidates.size(), seed_factor * query.top.k());
-    least_first(candidates, seeds);
-  }
-  refine_candidates(q, 0, seeds, query.top);
-  refine_candidates(q, seeds, candidates.size(), query.top);
-  candidates.clear();
+  const float edge = query.seed_edge < infinity
+                         ? query.seed_edge
+                         : bound_of_rank(query.candidates, seed_factor * query.top.k());
+  refine_candidates(q, -infinity, edge, query.top);
+  refine_candidates(q, edge, infinity, query.top);
+  query.candidates.clear();
 }
 
 void StoreScan::rank_by_bound(size_t count, size_t k, int threads) {
@@ -358,7 +401,7 @@ void StoreScan::rank_by_bound(size_t count, size_t k, int threads) {
 
 void StoreScan::rank_shortlist(size_t q, size_t k, int threads) {
   const size_t length = params_.k_factor * k;
-  std::vector<Neighbour>& candidates = queries_[q].candidates;
+  CandidateList& candidates = queries_[q].candidates;
   if (candidates.size() < length && limits_[q] < no_limit) {
     ++stats_.rescans;
     limits_[q] = no_limit;
@@ -367,13 +410,21 @@ void StoreScan::rank_shortlist(size_t q, size_t k, int threads) {
   }
   const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
   stats_.candidates += candidates.size();
-  least_first(candidates, length);
-  candidates.resize(std::min(candidates.size(), length));
+  // Ties by id: what is in the list must not depend on the order of candidates.
+  std::vector<std::pair<Neighbour, size_t>> order(candidates.size());
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    order[i] = {{candidates[i].bound, candidates[i].id}, i};
+  }
+  if (length < order.size()) {
+    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(length),
+                     order.end());
+    order.resize(length);
+  }
   const CodeRefiner refiner(codec_, space_, store_, params_, queries_[q].codec_query);
   TopK top(k);
-  for (const Neighbour& candidate : candidates) {
+  for (const auto& [neighbour, i] : order) {
     ++stats_.refined;
-    top.push({refiner.distance(static_cast<size_t>(candidate.id)), candidate.id});
+    top.push({refiner.distance(candidates[i], candidates.plane(i)), neighbour.id});
   }
   queries_[q].top = std::move(top);
 }
@@ -421,10 +472,12 @@ std::vector<std::vector<Neighbour>> StoreScan::within(const float* queries, size
   std::vector<std::vector<Neighbour>> results(count);
   for (size_t q = 0; q < count; ++q) {
     const CodeRefiner refiner(codec_, space_, store_, params_, queries_[q].codec_query);
-    for (const Neighbour& candidate : queries_[q].candidates) {
+    const CandidateList& candidates = queries_[q].candidates;
+    for (size_t i = 0; i < candidates.size(); ++i) {
       ++stats_.refined;
-      const float refined = refiner.distance(static_cast<size_t>(candidate.id));
-      const float distance = queries_[q].base + std::max(refined, candidate.distance);
+      const Candidate& candidate = candidates[i];
+      const float refined = refiner.distance(candidate, candidates.plane(i));
+      const float distance = queries_[q].base + std::max(refined, candidate.bound);
       if (distance < radius) {
         results[q].push_back({distance, candidate.id});
       }

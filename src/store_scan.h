@@ -27,6 +27,35 @@ class AllowedBlocks {
   std::vector<uint64_t> masks_;
 };
 
+/// A vector that a scan found, with what of its block the refine reads: taken while the block is in
+/// cache, where it lies on a line a group of quads.
+struct Candidate {
+  float bound;
+  uint32_t id;
+  float additive;
+  float alpha1;
+};
+
+/// Candidates of one query and their level-1 nibbles.
+class CandidateList {
+ public:
+  size_t size() const { return size_; }
+  const Candidate& operator[](size_t i) const { return entries_[i]; }
+  const uint8_t* plane(size_t i) const { return planes_.data() + i * plane_bytes_; }
+
+  void append(const CodeStore& store, const simd::Selection& found);
+  void append(const CandidateList& other);
+  void clear() { size_ = 0; }
+
+ private:
+  size_t size_ = 0;
+  size_t plane_bytes_ = 0;
+  std::vector<Candidate> entries_;
+  std::vector<uint8_t> planes_;
+
+  void make_room(size_t more);
+};
+
 /// Distances of stored vectors from one query through their whole codes, without the query's base.
 class CodeRefiner {
  public:
@@ -34,8 +63,8 @@ class CodeRefiner {
               const SearchParams& params, const CodecQuery& query);
 
   float distance(size_t i) const;
-  /// Starts loading what distance(i) will read.
-  void prefetch(size_t i) const;
+  /// The same, of a candidate whose level-1 nibbles are at hand.
+  float distance(const Candidate& candidate, const uint8_t* plane) const;
 
  private:
   const Codec& codec_;
@@ -99,7 +128,7 @@ class StoreScan {
     ScanTable table;
     float base = 0.0F;
     float seed_edge = 0.0F;  ///< bounds up to here are refined first; +infinity: none is known
-    std::vector<Neighbour> candidates;  ///< distance = bound
+    CandidateList candidates;
     TopK top{0};
   };
 
@@ -123,16 +152,19 @@ class StoreScan {
   /// Adds to the candidates of queries first .. first + count - 1 the vectors of the given blocks
   /// with bounds within limits_.
   void select(size_t first, size_t count, size_t first_block, size_t last_block, int threads);
+  /// list_of(q): where the candidates of query q go.
+  template <class ListOf>
   void select_chunk(size_t first, size_t count, size_t block, size_t blocks,
-                    ChunkSelection& selection);
+                    ChunkSelection& selection, const ListOf& list_of);
   void select_block(size_t q, size_t block, float limit);
 
   /// Scans, then refines what passed; scans again where the limit proves too low.
   void rank_by_bound(size_t count, size_t k, int threads);
   void rank_candidates(size_t q);
   void rank_shortlist(size_t q, size_t k, int threads);
-  /// Refines candidates [from, to) of q that can still enter `top`.
-  void refine_candidates(size_t q, size_t from, size_t to, TopK& top);
+  /// Refines the candidates of q with bounds above `from` and up to `to` that can still enter
+  /// `top`.
+  void refine_candidates(size_t q, float from, float to, TopK& top);
 };
 
 }  // namespace rotorquant

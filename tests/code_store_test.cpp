@@ -202,9 +202,10 @@ TEST_P(CodeStoreOf, ReadsAndWritesTheScanFactors) {
     std::memcpy(&additive, factors + sizeof(alpha), sizeof(additive));
     ASSERT_EQ(store.scan_alpha(i), decode_factor(alpha));
     ASSERT_EQ(store.additive(i), additive);
-    Bytes plane(layout.plane_bytes, uint8_t{0xEE});
+    Bytes plane(store.padded_quads() / 2, uint8_t{0xEE});
     store.scan_nibbles(i, plane.data());
-    ASSERT_TRUE(std::equal(plane.begin(), plane.end(), codes.data() + i * layout.code_bytes()));
+    ASSERT_TRUE(std::equal(plane.begin(), plane.begin() + layout.plane_bytes,
+                           codes.data() + i * layout.code_bytes()));
   }
   const Bytes before = packed(store);
   store.set_additive(64, -7.5F);

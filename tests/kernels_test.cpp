@@ -277,7 +277,7 @@ TEST_P(ScanKernel, BlockSumsAddUpTheTableEntries) {
     for (const size_t n : store_sizes) {
       const CodeStore store = store_of(kernels(), layout, random_codes(layout, n, quads + n));
       const Queries queries(3, store.padded_quads(), n);
-      Bytes plane(layout.plane_bytes);
+      Bytes plane(store.padded_quads() / 2);
       for (size_t b = 0; b < store.blocks(); ++b) {
         for (const simd::ScanQuery& query : queries.scans) {
           std::vector<uint32_t> sums(block_vectors);

@@ -3,10 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "rotorquant/aligned.h"
 #include "rotorquant/codec.h"
+#include "rotorquant/page_buffer.h"
 
 namespace rotorquant {
 
@@ -66,10 +66,12 @@ class CodeStore {
   /// Bytes held, slack included.
   size_t memory_bytes() const { return scan_.capacity() + rows_.capacity(); }
 
-  /// Plane 1 of vector i as canonical nibbles (layout().plane_bytes bytes).
+  /// Plane 1 of vector i as canonical nibbles (padded_quads() / 2 bytes; beyond the last quad 0).
   void scan_nibbles(size_t i, uint8_t* plane) const;
   /// Starts loading what scan_nibbles(i), scan_alpha(i) and additive(i) read.
   void prefetch_scan(size_t i) const;
+  /// Starts loading row(i).
+  void prefetch_row(size_t i) const;
   float scan_alpha(size_t i) const;
   float additive(size_t i) const;
   /// Overwrites the additive term of vector i (an inverted list folds its centroid in).
@@ -81,8 +83,8 @@ class CodeStore {
   size_t padded_quads_ = 0;
   size_t block_bytes_ = 0;
   size_t size_ = 0;
-  AlignedVector<uint8_t> scan_;
-  std::vector<uint8_t> rows_;
+  PageBuffer scan_;
+  PageBuffer rows_;
 
   uint8_t* block_of(size_t i) { return scan_.data() + i / block_vectors * block_bytes_; }
   const uint8_t* block_of(size_t i) const { return block(i / block_vectors); }

@@ -123,6 +123,9 @@ struct KernelTable {
   void (*block_sums)(const uint8_t* block, size_t padded_quads, const uint8_t* table,
                      uint32_t* sums);
 
+  /// The level-1 nibbles of vector v of a block in canonical order: padded_quads / 2 bytes.
+  void (*scan_plane)(const uint8_t* block, size_t padded_quads, size_t v, uint8_t* plane);
+
   /// The two inner products of one code: <q', a> over `levels` levels and <O q', s>.
   /// plane1: plane_bytes of scan nibbles; row: its refine row.
   void (*refine)(const RefineView& view, const uint8_t* plane1, const uint8_t* row,

@@ -179,6 +179,12 @@ void block_sums(const uint8_t* block, size_t padded_quads, const uint8_t* table,
   __builtin_memcpy(sums, found, sizeof(found));
 }
 
+void scan_plane(const uint8_t* block, size_t padded_quads, size_t v, uint8_t* plane) {
+  for (size_t pair = 0; pair < padded_quads / 2; ++pair) {  // a pair of quads is a canonical byte
+    plane[pair] = block[pair * block_vectors + v];
+  }
+}
+
 }  // namespace
 
 const KernelTable avx2_kernels = {
@@ -187,8 +193,8 @@ const KernelTable avx2_kernels = {
     matrix_block,  matrix_vector,
     encode_block,  block_minima,
     select,        block_bounds,
-    block_sums,    refine,
-    decode_levels,
+    block_sums,    scan_plane,
+    refine,        decode_levels,
 };
 
 }  // namespace rotorquant::simd

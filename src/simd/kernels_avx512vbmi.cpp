@@ -236,6 +236,26 @@ void block_sums(const uint8_t* block, size_t padded_quads, const uint8_t* table,
   }
 }
 
+void scan_plane(const uint8_t* block, size_t padded_quads, size_t v, uint8_t* plane) {
+  const size_t groups = padded_quads / 4;
+  const uint8_t* first = block + v % (block_vectors / 2) * sizeof(uint32_t);
+  const __m128i shift = _mm_cvtsi32_si128(v < block_vectors / 2 ? 0 : 4);
+  const __m512i steps = _mm512_mullo_epi32(
+      _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+      _mm512_set1_epi32(static_cast<int>(group_bytes)));
+  for (size_t g = 0; g < groups; g += 16) {
+    const auto valid = static_cast<__mmask16>(groups - g >= 16 ? 0xFFFFU : (1U << (groups - g)) - 1);
+    const __m512i dwords = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), valid, steps,
+                                                       first + g * group_bytes, 1);
+    const __m512i nibbles =
+        _mm512_and_si512(_mm512_srl_epi32(dwords, shift), _mm512_set1_epi8(0x0F));
+    // Two bytes of one nibble each into one byte of two.
+    const __m512i pairs = _mm512_or_si512(nibbles, _mm512_srli_epi16(nibbles, 4));
+    const __mmask32 bytes = groups - g >= 16 ? ~__mmask32{0} : (__mmask32{1} << (2 * (groups - g))) - 1;
+    _mm256_mask_storeu_epi8(plane + 2 * g, bytes, _mm512_cvtepi16_epi8(pairs));
+  }
+}
+
 }  // namespace
 
 const KernelTable avx512vbmi_kernels = {
@@ -244,8 +264,8 @@ const KernelTable avx512vbmi_kernels = {
     matrix_block,  matrix_vector,
     encode_block,  block_minima,
     select,        block_bounds,
-    block_sums,    refine,
-    decode_levels,
+    block_sums,    scan_plane,
+    refine,        decode_levels,
 };
 
 }  // namespace rotorquant::simd

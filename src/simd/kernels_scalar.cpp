@@ -19,8 +19,8 @@ const KernelTable scalar_kernels = {
     matrix_block,  matrix_vector,
     encode_block,  block_minima,
     select,        block_bounds,
-    block_sums,    refine,
-    decode_levels,
+    block_sums,    scan_plane,
+    refine,        decode_levels,
 };
 
 }  // namespace rotorquant::simd
