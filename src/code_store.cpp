@@ -170,15 +170,6 @@ void CodeStore::prefetch_scan(size_t i) const {
   __builtin_prefetch(block + factors + alpha_bytes + v * sizeof(float));
 }
 
-void CodeStore::prefetch_row(size_t i) const {
-  const uint8_t* first = row(i);
-  const uint8_t* last = first + layout_.row_bytes();
-  for (const uint8_t* line = first; line < last; line += cache_line) {
-    __builtin_prefetch(line);
-  }
-  __builtin_prefetch(last - 1);
-}
-
 uint32_t CodeStore::plane_word(const uint8_t* plane, size_t group) const {
   const size_t byte = group * 2;
   uint32_t word = byte < layout_.plane_bytes ? plane[byte] : 0U;

@@ -113,54 +113,7 @@ void write_code(const CodeLayout& layout, const simd::EncodeBlock& block, size_t
   }
 }
 
-/// [tree][child][5]: coordinates, then half the squared norm.
-std::vector<float> with_half_norms(const std::vector<float>& centroids) {
-  std::vector<float> table(centroids.size() / 4 * 5);
-  for (size_t i = 0; i < centroids.size() / 4; ++i) {
-    float squared = 0.0F;
-    for (size_t k = 0; k < 4; ++k) {
-      const float c = centroids[i * 4 + k];
-      table[i * 5 + k] = c;
-      squared += c * c;
-    }
-    table[i * 5 + 4] = 0.5F * squared;
-  }
-  return table;
-}
-
-/// From [tree][parent][child][5] to [tree][child][5][parent] or [tree][parent][5][child].
-AlignedVector<float> transposed(const std::vector<float>& table, size_t n_trees, size_t parents,
-                                bool parents_last) {
-  AlignedVector<float> result(table.size());
-  for (size_t tree = 0; tree < n_trees; ++tree) {
-    const size_t base = tree * parents * fanout * 5;
-    for (size_t p = 0; p < parents; ++p) {
-      for (size_t child = 0; child < fanout; ++child) {
-        for (size_t k = 0; k < 5; ++k) {
-          const size_t to =
-              parents_last ? (child * 5 + k) * parents + p : (p * 5 + k) * fanout + child;
-          result[base + to] = table[base + (p * fanout + child) * 5 + k];
-        }
-      }
-    }
-  }
-  return result;
-}
-
 }  // namespace
-
-Codec::Tables::Tables(const QuadTrees& trees) {
-  if (trees.levels >= 1) {
-    const std::vector<float> flat = with_half_norms(trees.centroids[0]);
-    level1.assign(flat.begin(), flat.end());
-  }
-  if (trees.levels >= 2) {
-    level2 = transposed(with_half_norms(trees.centroids[1]), trees.trees, fanout, true);
-  }
-  if (trees.levels >= 3) {
-    level3 = transposed(with_half_norms(trees.centroids[2]), trees.trees, fanout * fanout, false);
-  }
-}
 
 Codec::Codec(const CodecParams& params) {
   build(params);
@@ -306,16 +259,17 @@ CodecQuery Codec::prepare(const float* query) const {
     prepared.sign_query.assign(prepared.frame_query.size(), 0.0F);
     sign_map_.apply(prepared.frame_query.data(), 1, prepared.sign_query.data());
   }
+  CodecAccess::fix_query(*this, prepared.frame_query, prepared.sign_query, prepared.fixed);
   return prepared;
 }
 
 float Codec::estimate(const CodecQuery& query, const uint8_t* code, size_t levels,
                       Estimator estimator, float norm) const {
   const simd::RefineView view = CodecAccess::refine_view(*this, query, levels);
-  float level_product = 0.0F;
-  float sign_product = 0.0F;
-  simd::active_kernels().refine(view, code, code + layout_.plane_bytes, &level_product,
-                                &sign_product);
+  const simd::RefineSums sums =
+      simd::active_kernels().score(view, code, code + layout_.plane_bytes);
+  const float level_product = query.fixed.level_step * static_cast<float>(sums.level);
+  const float sign_product = query.fixed.sign_step * static_cast<float>(sums.sign);
   return CodecAccess::combine(*this, read_code_factors(layout_, code), level_product, sign_product,
                               levels, estimator, norm);
 }

@@ -3,6 +3,7 @@
 
 // What scan, refine and code store read of a codec, beyond its public interface.
 
+#include <array>
 #include <cstring>
 
 #include "half.h"
@@ -53,13 +54,26 @@ inline CodeFactors read_code_factors(const CodeLayout& layout, const uint8_t* co
   return factors;
 }
 
-/// The trees in the orders that the encoder walks.
+/// The trees in the orders that the encoder walks, and in the fixed point that the refine reads.
 struct Codec::Tables {
   AlignedVector<float> level1;  ///< [tree][child][5]
   AlignedVector<float> level2;  ///< [tree][child][5][parent]
   AlignedVector<float> level3;  ///< [tree][node][5][child]
 
+  /// Coordinates times `unit`, rounded: [level - 1][tree][node][4].
+  std::array<AlignedVector<int16_t>, max_tree_levels> fixed;
+  /// What an entry of the scalar codebook is multiplied by: [tree][node of level 2][4].
+  AlignedVector<int16_t> fixed_scales;
+  /// [m - 1][index]: the m-bit scalar codebook.
+  std::array<std::array<int16_t, 1U << max_scalar_levels>, max_scalar_levels> fixed_entries{};
+  float unit = 1.0F;
+  /// No decoded coordinate is beyond this, in units.
+  int32_t largest = 0;
+
   explicit Tables(const QuadTrees& trees);
+
+ private:
+  void fill_fixed(const QuadTrees& trees);
 };
 
 /// A query's level-1 table, quantised to bytes: <q', a_1> = bias + step * sum of entries, within a
@@ -78,8 +92,15 @@ class CodecAccess {
  public:
   static simd::EncodeView encode_view(const Codec& codec);
   static simd::RefineView refine_view(const Codec& codec, const CodecQuery& query, size_t levels);
+  /// Rounds a query (of the padding that CodecQuery has) to what the refine multiplies with.
+  static void fix_query(const Codec& codec, const std::vector<float>& frame_query,
+                        const std::vector<float>& sign_query, FixedQuery& fixed);
   static void fill_scan_table(const Codec& codec, const CodecQuery& query, size_t padded_quads,
                               ScanTable& table);
+  /// What the scan's error bound weighs the squares of q' by: one number, or one a coordinate.
+  static const std::vector<float>& scan_error(const Codec& codec) {
+    return codec.statistics_.scan_error;
+  }
   /// <q - mu, x - mu> from the two inner products of a refine. norm < 0: unknown.
   static float combine(const Codec& codec, const CodeFactors& factors, float level_product,
                        float sign_product, size_t levels, Estimator estimator, float norm);

@@ -226,6 +226,15 @@ simd::RefineView CodecAccess::refine_view(const Codec& codec, const CodecQuery& 
     view.tree.centroids[level] = trees.centroids[level].data();
   }
   view.tree.leaf_scales = trees.leaf_scales.data();
+  for (size_t level = 0; level < max_tree_levels; ++level) {
+    view.tree.fixed[level] = codec.tables_->fixed[level].data();
+  }
+  view.tree.fixed_scales = codec.tables_->fixed_scales.data();
+  view.fixed_frame = query.fixed.frame.data();
+  view.fixed_sign = query.fixed.sign.data();
+  if (view.levels > max_tree_levels) {
+    view.fixed_entries = codec.tables_->fixed_entries[view.levels - max_tree_levels - 1].data();
+  }
   return view;
 }
 

@@ -16,7 +16,7 @@ constexpr float no_limit = std::numeric_limits<float>::max();
 /// Scan data that all queries of a pass work through before moving on: a share of L2.
 constexpr size_t chunk_bytes = size_t{32} << 10U;
 /// Rows are asked for this many candidates ahead of their use.
-constexpr size_t prefetch_distance = 8;
+constexpr size_t prefetch_distance = 12;
 /// One block in this many is searched first, to guess the limit; fewer are skipped in small stores,
 /// whose sample must still have this many blocks. Below two, sampling would cost more than it
 /// saves.
@@ -104,6 +104,8 @@ CodeRefiner::CodeRefiner(const Codec& codec, const Space& space, const CodeStore
       store_(store),
       params_(params),
       view_(CodecAccess::refine_view(codec, query, params.levels)),
+      level_step_(query.fixed.level_step),
+      sign_step_(query.fixed.sign_step),
       weight_(space.weight()),
       whole_and_rescaled_(params.levels == 0 && params.estimator == Estimator::rescaled),
       norm_from_additive_(space.metric == Metric::l2 && CodecAccess::is_isometric(codec)),
@@ -118,9 +120,9 @@ float CodeRefiner::distance(size_t i) const {
 float CodeRefiner::distance(const Candidate& candidate, const uint8_t* plane) const {
   const CodeLayout& layout = store_.layout();
   const uint8_t* row = store_.row(candidate.id);
-  float level_product = 0.0F;
-  float sign_product = 0.0F;
-  store_.kernels().refine(view_, plane, row, &level_product, &sign_product);
+  const simd::RefineSums sums = store_.kernels().score(view_, plane, row);
+  const float level_product = level_step_ * static_cast<float>(sums.level);
+  const float sign_product = sign_step_ * static_cast<float>(sums.sign);
   CodeFactors factors;
   factors.alpha1 = candidate.alpha1;
   factors.additive = candidate.additive;
@@ -145,14 +147,27 @@ void CandidateList::make_room(size_t more) {
 }
 
 void CandidateList::append(const CodeStore& store, const simd::Selection& found) {
+  if (found.count == 0) {
+    return;
+  }
   plane_bytes_ = store.padded_quads() / 2;
   make_room(found.count);
-  for (size_t i = 0; i < found.count; ++i) {
+  const size_t factors = store.padded_quads() * block_vectors / 2;
+  Candidate* entry = entries_.data() + size_;
+  uint8_t* plane = planes_.data() + size_ * plane_bytes_;
+  for (size_t i = 0; i < found.count; ++i, ++entry, plane += plane_bytes_) {
     const uint32_t id = found.ids[i];
-    entries_[size_] = {found.bounds[i], id, store.additive(id), store.scan_alpha(id)};
-    store.scan_nibbles(id, planes_.data() + size_ * plane_bytes_);
-    ++size_;
+    const uint8_t* block = store.block(id / block_vectors);
+    const size_t v = id % block_vectors;
+    const uint8_t* alphas = block + factors;
+    const uint8_t* additives = alphas + block_vectors * sizeof(uint16_t);
+    entry->bound = found.bounds[i];
+    entry->id = id;
+    entry->additive = load_unaligned<float>(additives + v * sizeof(float));
+    entry->alpha1 = decode_factor(load_unaligned<uint16_t>(alphas + v * sizeof(uint16_t)));
+    store.kernels().scan_plane(block, store.padded_quads(), v, plane);
   }
+  size_ += found.count;
 }
 
 void CandidateList::append(const CandidateList& other) {
@@ -334,38 +349,28 @@ void StoreScan::select_chunk(size_t first, size_t count, size_t block, size_t bl
 void StoreScan::refine_candidates(size_t q, float from, float to, TopK& top) {
   const CodeRefiner refiner(codec_, space_, store_, params_, queries_[q].codec_query);
   const CandidateList& candidates = queries_[q].candidates;
-  const size_t count = candidates.size();
-  const auto wanted = [&](size_t i) {
+  // Gathered without a branch on each bound, which would be mispredicted every other time.
+  order_.resize(candidates.size() + 1);
+  const float last = std::min(to, top.threshold());
+  size_t count = 0;
+  for (size_t i = 0; i < candidates.size(); ++i) {
     const float bound = candidates[i].bound;
-    return bound > from && bound <= to && bound <= top.threshold();
-  };
-  // The rows of a few are on their way while the one before is scored.
-  std::array<uint32_t, prefetch_distance> waiting{};
-  size_t in_flight = 0;
-  size_t oldest = 0;
-  const auto refine_oldest = [&] {
-    const size_t i = waiting[oldest];
-    oldest = (oldest + 1) % prefetch_distance;
-    --in_flight;
-    if (wanted(i)) {
-      ++stats_.refined;
-      const float refined = refiner.distance(candidates[i], candidates.plane(i));
-      top.push({std::max(refined, candidates[i].bound), candidates[i].id});
-    }
-  };
-  for (size_t i = 0; i < count; ++i) {
-    if (!wanted(i)) {
-      continue;
-    }
-    if (in_flight == prefetch_distance) {
-      refine_oldest();
-    }
-    store_.prefetch_row(candidates[i].id);
-    waiting[(oldest + in_flight) % prefetch_distance] = static_cast<uint32_t>(i);
-    ++in_flight;
+    order_[count] = static_cast<uint32_t>(i);
+    count += static_cast<size_t>(bound > from) & static_cast<size_t>(bound <= last);
   }
-  while (in_flight > 0) {
-    refine_oldest();
+  for (size_t i = 0; i < std::min(prefetch_distance, count); ++i) {
+    store_.prefetch_row(candidates[order_[i]].id);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    if (i + prefetch_distance < count) {
+      store_.prefetch_row(candidates[order_[i + prefetch_distance]].id);
+    }
+    const Candidate& candidate = candidates[order_[i]];
+    if (candidate.bound <= top.threshold()) {
+      ++stats_.refined;
+      const float refined = refiner.distance(candidate, candidates.plane(order_[i]));
+      top.push({std::max(refined, candidate.bound), candidate.id});
+    }
   }
 }
 

@@ -71,6 +71,8 @@ class CodeRefiner {
   const CodeStore& store_;
   const SearchParams& params_;
   simd::RefineView view_;
+  float level_step_;
+  float sign_step_;
   float weight_;
   bool whole_and_rescaled_;  ///< the common case: nothing but two multiply-adds
   bool norm_from_additive_;
@@ -141,6 +143,7 @@ class StoreScan {
   std::vector<Query> queries_;
   std::vector<simd::ScanQuery> scans_;
   std::vector<float> limits_;
+  std::vector<uint32_t> order_;  ///< scratch: candidates to refine
   SearchStats stats_;
 
   void prepare(const float* queries, size_t count);

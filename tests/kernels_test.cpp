@@ -505,6 +505,49 @@ TEST_P(RefineKernel, HasTheScalarBits) {
   }
 }
 
+TEST_P(RefineKernel, ScoresAreTheScalarIntegers) {
+  for (const Codec& codec : codecs_to_compare()) {
+    const CodecQuery query = codec.prepare(test_data::gaussian(1, codec.dim(), 21).data());
+    const Bytes codes = random_codes(codec.layout(), 5, 22);
+    for (const simd::RefineView& view : views_of(codec, query)) {
+      for (size_t i = 0; i < 5; ++i) {
+        const uint8_t* plane1 = codes.data() + i * codec.code_bytes();
+        const uint8_t* row = plane1 + codec.layout().plane_bytes;
+        const simd::RefineSums expected = simd::scalar_kernels.score(view, plane1, row);
+        const simd::RefineSums found = kernels().score(view, plane1, row);
+        ASSERT_EQ(found.level, expected.level) << described(codec) << " levels " << view.levels;
+        ASSERT_EQ(found.sign, expected.sign) << described(codec) << " levels " << view.levels;
+      }
+    }
+  }
+}
+
+TEST_P(RefineKernel, ScoresAreTheProductsUpToFixedPoint) {
+  for (const Codec& codec : codecs_to_compare()) {
+    const CodecQuery query = codec.prepare(test_data::gaussian(1, codec.dim(), 23).data());
+    const Bytes code = random_codes(codec.layout(), 1, 24);
+    const uint8_t* row = code.data() + codec.layout().plane_bytes;
+    double length = 0.0;
+    for (const float q : query.frame_query) {
+      length += static_cast<double>(q) * static_cast<double>(q);
+    }
+    for (const simd::RefineView& view : views_of(codec, query)) {
+      float level_product = 0.0F;
+      float sign_product = 0.0F;
+      kernels().refine(view, code.data(), row, &level_product, &sign_product);
+      const simd::RefineSums sums = kernels().score(view, code.data(), row);
+      // Rounding errors of some thousandths of a coordinate, as independent as the coordinates.
+      const double tolerance = 0.01 * std::sqrt(length);
+      ASSERT_NEAR(static_cast<double>(query.fixed.level_step) * sums.level,
+                  static_cast<double>(level_product), tolerance)
+          << described(codec) << " levels " << view.levels;
+      ASSERT_NEAR(static_cast<double>(query.fixed.sign_step) * sums.sign,
+                  static_cast<double>(sign_product), tolerance)
+          << described(codec) << " levels " << view.levels;
+    }
+  }
+}
+
 TEST_P(RefineKernel, DecodeLevelsHasTheScalarBits) {
   for (const Codec& codec : codecs_to_compare()) {
     const Bytes codes = random_codes(codec.layout(), 5, 18);

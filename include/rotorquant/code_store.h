@@ -70,8 +70,16 @@ class CodeStore {
   void scan_nibbles(size_t i, uint8_t* plane) const;
   /// Starts loading what scan_nibbles(i), scan_alpha(i) and additive(i) read.
   void prefetch_scan(size_t i) const;
-  /// Starts loading row(i).
-  void prefetch_row(size_t i) const;
+  /// Starts loading row(i). Always inlined: GCC takes a function that only prefetches for one
+  /// without effect, and drops calls of it.
+  __attribute__((always_inline)) void prefetch_row(size_t i) const {
+    const uint8_t* first = row(i);
+    const size_t bytes = layout_.row_bytes();
+    for (size_t at = 0; at < bytes; at += cache_line) {
+      __builtin_prefetch(first + at);
+    }
+    __builtin_prefetch(first + bytes - 1);
+  }
   float scan_alpha(size_t i) const;
   float additive(size_t i) const;
   /// Overwrites the additive term of vector i (an inverted list folds its centroid in).

@@ -61,10 +61,21 @@ struct CodeLayout {
   friend bool operator==(const CodeLayout&, const CodeLayout&) = default;
 };
 
+/// A query in 16-bit integers, which is what codes are scored with: sums are exact, so every
+/// instruction set returns the same, and no sum leaves 32 bits.
+struct FixedQuery {
+  std::vector<int16_t> frame;  ///< q' / frame_step, rounded; padded with zeros to a multiple of 32
+  std::vector<int16_t> sign;   ///< O q' / sign_step (empty without signs)
+  /// One unit of the integer sums: <q', a> = level_step * sum, <O q', s> = sign_step * sum.
+  float level_step = 0.0F;
+  float sign_step = 0.0F;
+};
+
 /// A query in the codec's frames. Reusable across stores that share the codec and the centre.
 struct CodecQuery {
   std::vector<float> frame_query;  ///< q' = G (q - mu), padded with zeros to a multiple of 16
   std::vector<float> sign_query;   ///< O q' (empty without signs); same padding
+  FixedQuery fixed;
 };
 
 /// Frame + levels + signs: train, encode, decode, estimate. Knows neither metric nor centre:

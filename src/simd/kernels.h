@@ -39,6 +39,9 @@ struct TreeView {
   /// [tree][16^level][4] absolute centroids
   const float* centroids[max_tree_levels];
   const float* leaf_scales;  ///< [tree][256][4]
+  /// The same in fixed point (codec_access.h), for scoring.
+  const int16_t* fixed[max_tree_levels];  ///< [tree][16^level][4]
+  const int16_t* fixed_scales;            ///< [tree][256][4]
 };
 
 struct EncodeView {
@@ -89,6 +92,15 @@ struct RefineView {
   bool use_signs;
   const float* frame_query;  ///< padded to 16 floats
   const float* sign_query;
+  const int16_t* fixed_frame;  ///< padded to 32 numbers
+  const int16_t* fixed_sign;
+  const int16_t* fixed_entries;  ///< the scalar codebook of levels - 3 bits: 32 numbers
+};
+
+/// The two inner products of one code with a query in fixed point.
+struct RefineSums {
+  int32_t level;  ///< q' with the decoded levels
+  int32_t sign;   ///< O q' with the signs
 };
 
 struct KernelTable {
@@ -130,6 +142,8 @@ struct KernelTable {
   /// plane1: plane_bytes of scan nibbles; row: its refine row.
   void (*refine)(const RefineView& view, const uint8_t* plane1, const uint8_t* row,
                  float* level_product, float* sign_product);
+  /// The same in integers: exact sums of the fixed-point query and code.
+  RefineSums (*score)(const RefineView& view, const uint8_t* plane1, const uint8_t* row);
   /// Decodes the levels into P floats (padded to 16).
   void (*decode_levels)(const RefineView& view, const uint8_t* plane1, const uint8_t* row,
                         float* a);

@@ -194,7 +194,8 @@ const KernelTable avx2_kernels = {
     encode_block,  block_minima,
     select,        block_bounds,
     block_sums,    scan_plane,
-    refine,        decode_levels,
+    refine,        score,
+    decode_levels,
 };
 
 }  // namespace rotorquant::simd

@@ -135,14 +135,42 @@ void block_minima(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, si
   }
 }
 
+/// Blocks whose bounds are kept until the ones worth keeping are picked out.
+constexpr size_t strip_blocks = 16;
+
+/// Blocks of a strip with a bound within one query's limit. Filled without a branch on what was
+/// found, which would be mispredicted for every other candidate.
+struct StripHits {
+  alignas(64) float bounds[strip_blocks + 1][block_vectors];
+  uint32_t block[strip_blocks + 1];
+  size_t count;
+};
+
 /// Appends the lanes of `bounds` that `chosen` marks. Compresses in registers: a compressing store
 /// to memory is microcoded on Zen 4.
-RQ_INLINE void append_chosen(__m512 bounds, __mmask16 chosen, uint32_t id, Selection& out) {
-  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const __m512i ids = _mm512_add_epi32(lane, _mm512_set1_epi32(static_cast<int>(id)));
+RQ_INLINE void append_chosen(__m512 bounds, __mmask16 chosen, __m512i ids, Selection& out) {
   _mm512_storeu_ps(out.bounds + out.count, _mm512_maskz_compress_ps(chosen, bounds));
   _mm512_storeu_si512(out.ids + out.count, _mm512_maskz_compress_epi32(chosen, ids));
   out.count += static_cast<size_t>(__builtin_popcount(chosen));
+}
+
+RQ_INLINE void pick_hits(const StripHits& hits, float limit, const uint64_t* allowed,
+                         uint32_t first_id, Selection& out) {
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512 limits = _mm512_set1_ps(limit);
+  for (size_t i = 0; i < hits.count; ++i) {
+    const uint32_t b = hits.block[i];
+    const uint64_t mask = allowed == nullptr ? ~uint64_t{0} : allowed[b];
+    __m512i ids = _mm512_add_epi32(
+        lane, _mm512_set1_epi32(static_cast<int>(first_id + b * uint32_t{block_vectors})));
+    for (int v = 0; v < 4; ++v) {
+      const __m512 bounds = _mm512_load_ps(hits.bounds[i] + 16 * v);
+      const __mmask16 chosen = _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(mask >> (16 * v)),
+                                                       bounds, limits, _CMP_LE_OQ);
+      append_chosen(bounds, chosen, ids, out);
+      ids = _mm512_add_epi32(ids, _mm512_set1_epi32(16));
+    }
+  }
 }
 
 template <int Q>
@@ -153,44 +181,42 @@ void select_for_queries(const uint8_t* blocks, size_t n_blocks, size_t block_byt
   for (int q = 0; q < Q; ++q) {
     tables[q] = queries[q].table;
   }
-  for (size_t b = 0; b < n_blocks; ++b) {
-    const uint64_t mask = allowed == nullptr ? ~uint64_t{0} : allowed[b];
-    if (mask == 0) {
-      continue;
-    }
-    const uint8_t* block = blocks + b * block_bytes;
-    BlockSums<Q> sums;
-    clear(sums);
-    add_groups<Q>(block, padded_quads / 4, tables, sums);
-    const uint8_t* factors = block + padded_quads * block_vectors / 2;
-    FactorLanes lanes_of[4];
-    for (int v = 0; v < 4; ++v) {
-      lanes_of[v] = load_factors(factors, v);
-    }
+  StripHits hits[Q];
+  for (size_t first = 0; first < n_blocks; first += strip_blocks) {
+    const size_t last = first + strip_blocks < n_blocks ? first + strip_blocks : n_blocks;
     for (int q = 0; q < Q; ++q) {
-      const __m512 scale = _mm512_set1_ps(queries[q].scale);
-      const __m512 offset = _mm512_set1_ps(queries[q].offset);
-      const __m512 limit = _mm512_set1_ps(limits[q]);
-      __m512 bounds[4];
-      uint64_t chosen = 0;
-      for (int v = 0; v < 4; ++v) {
-        bounds[v] = bounds_of(sums.sum[q][v], lanes_of[v], scale, offset);
-        const uint64_t below = _mm512_cmp_ps_mask(bounds[v], limit, _CMP_LE_OQ);
-        chosen |= below << (16 * v);
-      }
-      chosen &= mask;
-      if (chosen == 0) [[likely]] {
+      hits[q].count = 0;
+    }
+    for (size_t b = first; b < last; ++b) {
+      if (allowed != nullptr && allowed[b] == 0) {
         continue;
       }
+      const uint8_t* block = blocks + b * block_bytes;
+      BlockSums<Q> sums;
+      clear(sums);
+      add_groups<Q>(block, padded_quads / 4, tables, sums);
+      const uint8_t* factors = block + padded_quads * block_vectors / 2;
+      FactorLanes lanes_of[4];
       for (int v = 0; v < 4; ++v) {
-        const auto chosen_of_v = static_cast<__mmask16>(chosen >> (16 * v));
-        if (chosen_of_v != 0) {
-          append_chosen(
-              bounds[v], chosen_of_v,
-              first_id + static_cast<uint32_t>(b * block_vectors) + static_cast<uint32_t>(16 * v),
-              out[q]);
-        }
+        lanes_of[v] = load_factors(factors, v);
       }
+      for (int q = 0; q < Q; ++q) {
+        const __m512 scale = _mm512_set1_ps(queries[q].scale);
+        const __m512 offset = _mm512_set1_ps(queries[q].offset);
+        float* kept = hits[q].bounds[hits[q].count];
+        __m512 least;
+        for (int v = 0; v < 4; ++v) {
+          const __m512 bounds = bounds_of(sums.sum[q][v], lanes_of[v], scale, offset);
+          _mm512_store_ps(kept + 16 * v, bounds);
+          least = v == 0 ? bounds : _mm512_min_ps(least, bounds);
+        }
+        hits[q].block[hits[q].count] = static_cast<uint32_t>(b);
+        const bool any = _mm512_cmp_ps_mask(least, _mm512_set1_ps(limits[q]), _CMP_LE_OQ) != 0;
+        hits[q].count += any ? 1 : 0;
+      }
+    }
+    for (int q = 0; q < Q; ++q) {
+      pick_hits(hits[q], limits[q], allowed, first_id, out[q]);
     }
   }
 }
@@ -265,7 +291,8 @@ const KernelTable avx512vbmi_kernels = {
     encode_block,  block_minima,
     select,        block_bounds,
     block_sums,    scan_plane,
-    refine,        decode_levels,
+    refine,        score,
+    decode_levels,
 };
 
 }  // namespace rotorquant::simd

@@ -4,3 +4,4 @@
 // encode uses the rotor layers of frame.inl
 #include "simd/encode.inl"
 #include "simd/refine.inl"
+#include "simd/score.inl"
