@@ -250,17 +250,35 @@ void Codec::decode(const uint8_t* codes, size_t n, float* residuals, size_t leve
 }
 
 CodecQuery Codec::prepare(const float* query) const {
+  CodecQuery prepared;
+  prepare(query, 1, &prepared);
+  return prepared;
+}
+
+void Codec::prepare(const float* queries, size_t n, CodecQuery* prepared) const {
   require(is_trained(), "codec", "a trained codec", "an untrained one");
   const size_t dims = padded_dim(params_.d);
-  CodecQuery prepared;
-  prepared.frame_query.assign(rounded_up(dims, query_padding), 0.0F);
-  frame_.apply_query(query, 1, prepared.frame_query.data());
+  const size_t padded = rounded_up(dims, query_padding);
+  std::vector<float> in_frame(n * dims);
+  frame_.apply_query(queries, n, in_frame.data());
+  std::vector<float> in_sign_map;
   if (layout_.signs) {
-    prepared.sign_query.assign(prepared.frame_query.size(), 0.0F);
-    sign_map_.apply(prepared.frame_query.data(), 1, prepared.sign_query.data());
+    in_sign_map.resize(n * dims);
+    sign_map_.apply(in_frame.data(), n, in_sign_map.data());
   }
-  CodecAccess::fix_query(*this, prepared.frame_query, prepared.sign_query, prepared.fixed);
-  return prepared;
+  const auto fill = [&](const std::vector<float>& from, size_t i, std::vector<float>& to) {
+    to.assign(padded, 0.0F);
+    std::copy_n(from.data() + i * dims, dims, to.data());
+  };
+  for (size_t i = 0; i < n; ++i) {
+    CodecQuery& query = prepared[i];
+    fill(in_frame, i, query.frame_query);
+    query.sign_query.clear();
+    if (layout_.signs) {
+      fill(in_sign_map, i, query.sign_query);
+    }
+    CodecAccess::fix_query(*this, query.frame_query, query.sign_query, query.fixed);
+  }
 }
 
 float Codec::estimate(const CodecQuery& query, const uint8_t* code, size_t levels,

@@ -14,7 +14,7 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float no_limit = std::numeric_limits<float>::max();
 
 /// Scan data that all queries of a pass work through before moving on: a share of L2.
-constexpr size_t chunk_bytes = size_t{32} << 10U;
+constexpr size_t chunk_bytes = size_t{64} << 10U;
 /// Rows are asked for this many candidates ahead of their use.
 constexpr size_t prefetch_distance = 12;
 /// One block in this many is searched first, to guess the limit; fewer are skipped in small stores,
@@ -223,15 +223,20 @@ float StoreScan::error_margin(const ScanTable& table) const {
 void StoreScan::prepare(const float* queries, size_t count) {
   const StageTimer timer(params_.stats != nullptr, stats_.prepare_seconds);
   const float weight = space_.weight();
-  std::vector<float> residual(codec_.dim());
+  const size_t d = codec_.dim();
+  std::vector<float> residuals(count * d);
+  std::vector<CodecQuery> prepared(count);
   queries_.resize(count);
   scans_.resize(count);
   limits_.assign(count, no_limit);
   for (size_t q = 0; q < count; ++q) {
+    queries_[q].base = space_.split_query(queries + q * d, d, residuals.data() + q * d);
+  }
+  codec_.prepare(residuals.data(), count, prepared.data());
+  for (size_t q = 0; q < count; ++q) {
     Query& query = queries_[q];
-    query.base = space_.split_query(queries + q * codec_.dim(), codec_.dim(), residual.data());
     query.seed_edge = infinity;
-    query.codec_query = codec_.prepare(residual.data());
+    query.codec_query = std::move(prepared[q]);
     CodecAccess::fill_scan_table(codec_, query.codec_query, store_.padded_quads(), query.table);
     scans_[q] = {query.table.entries.data(), weight * query.table.step,
                  weight * (query.table.bias + error_margin(query.table))};

@@ -114,6 +114,8 @@ class Codec {
 
   /// query: d floats, already centred.
   CodecQuery prepare(const float* query) const;
+  /// The same for n queries (n x d) at once, which share what a frame costs; equal results.
+  void prepare(const float* queries, size_t n, CodecQuery* prepared) const;
   /// Estimates <q - mu, x - mu> from one code. levels as in decode. The strict estimator needs
   /// signs and all levels (otherwise the rescaled one is used) and is unbiased when the caller
   /// passes the exact norm in the frame, |F (x - mu)| (= |x - mu| unless the frame is learned);

@@ -136,7 +136,7 @@ void block_minima(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, si
 }
 
 /// Blocks whose bounds are kept until the ones worth keeping are picked out.
-constexpr size_t strip_blocks = 16;
+constexpr size_t strip_blocks = 8;
 
 /// Blocks of a strip with a bound within one query's limit. Filled without a branch on what was
 /// found, which would be mispredicted for every other candidate.
