@@ -2,6 +2,8 @@
 #include "rotorquant/error.h"
 
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 
 namespace rotorquant {
 
@@ -14,12 +16,15 @@ void throw_error(std::string_view argument, std::string_view expected, std::stri
 
 void require_finite(const float* x, size_t n, size_t d, std::string_view argument) {
   for (size_t row = 0; row < n; ++row) {
-    // 0 * v is 0 for every finite v and NaN otherwise: one branch a row, not one a number.
-    float poison = 0.0F;
+    // Exponents of ones alone are not finite: integers, which compilers turn into vectors, and one
+    // branch a row, not one a number.
+    int32_t not_finite = 0;
     for (size_t j = 0; j < d; ++j) {
-      poison += 0.0F * x[row * d + j];
+      int32_t bits = 0;
+      std::memcpy(&bits, x + row * d + j, sizeof(bits));
+      not_finite |= static_cast<int32_t>((bits & 0x7FFFFFFF) >= 0x7F800000);
     }
-    if (poison != 0.0F) [[unlikely]] {
+    if (not_finite != 0) [[unlikely]] {
       size_t j = 0;
       while (std::isfinite(x[row * d + j])) {
         ++j;

@@ -4,8 +4,10 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "rotorquant/error.h"
 #include "store_scan.h"
@@ -73,21 +75,34 @@ void write_results(const std::vector<Neighbour>& found, size_t k, float* distanc
   }
 }
 
+/// Inner product in double precision, in partial sums of a fixed order that vectors can add up.
+double product(const float* a, const float* b, size_t d) {
+  constexpr size_t parts = 8;
+  std::array<double, parts> sums{};
+  size_t j = 0;
+  for (; j + parts <= d; j += parts) {
+    for (size_t k = 0; k < parts; ++k) {
+      sums[k] += static_cast<double>(a[j + k]) * static_cast<double>(b[j + k]);
+    }
+  }
+  for (; j < d; ++j) {
+    sums[j % parts] += static_cast<double>(a[j]) * static_cast<double>(b[j]);
+  }
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
 }  // namespace
 
 void Space::split(const float* x, size_t n, size_t d, float* residuals, float* additive) const {
+  const std::vector<float> origin(centre.empty() ? d : 0, 0.0F);
+  const float* mu = centre.empty() ? origin.data() : centre.data();
   for (size_t i = 0; i < n; ++i) {
     const float* xi = x + i * d;
     float* r = residuals + i * d;
-    double squared = 0.0;
-    double centre_product = 0.0;
     for (size_t j = 0; j < d; ++j) {
-      const float mu = centre.empty() ? 0.0F : centre[j];
-      r[j] = xi[j] - mu;
-      squared += static_cast<double>(r[j]) * static_cast<double>(r[j]);
-      centre_product += static_cast<double>(mu) * static_cast<double>(r[j]);
+      r[j] = xi[j] - mu[j];
     }
-    additive[i] = static_cast<float>(metric == Metric::l2 ? squared : -centre_product);
+    additive[i] = static_cast<float>(metric == Metric::l2 ? product(r, r, d) : -product(mu, r, d));
   }
 }
 
@@ -103,15 +118,15 @@ void Space::restore(float* x, size_t n, size_t d) const {
 }
 
 float Space::split_query(const float* q, size_t d, float* residual) const {
-  double squared = 0.0;
-  double centre_product = 0.0;
-  for (size_t j = 0; j < d; ++j) {
-    const float mu = centre.empty() ? 0.0F : centre[j];
-    residual[j] = q[j] - mu;
-    squared += static_cast<double>(residual[j]) * static_cast<double>(residual[j]);
-    centre_product += static_cast<double>(mu) * static_cast<double>(q[j]);
+  if (centre.empty()) {
+    std::copy_n(q, d, residual);
+    return metric == Metric::l2 ? static_cast<float>(product(q, q, d)) : 0.0F;
   }
-  return static_cast<float>(metric == Metric::l2 ? squared : -centre_product);
+  for (size_t j = 0; j < d; ++j) {
+    residual[j] = q[j] - centre[j];
+  }
+  return static_cast<float>(metric == Metric::l2 ? product(residual, residual, d)
+                                                 : -product(centre.data(), q, d));
 }
 
 void search(const Codec& codec, const Space& space, const CodeStore& store, const float* queries,

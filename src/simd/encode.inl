@@ -39,11 +39,11 @@ RQ_INLINE QuadChoice nearest_child(const LaneFloat t[4], Centre centre) {
       c[k] = centre(child, k);
       score = score - t[k] * c[k];
     }
-    const LaneInt better = score < best_score;
-    best_score = better ? score : best_score;
-    best.index = better ? broadcast_int(child) : best.index;
+    const LaneInt better = less(score, best_score);
+    best_score = choose(better, score, best_score);
+    best.index = choose(better, broadcast_int(child), best.index);
     for (int k = 0; k < 4; ++k) {
-      best.centroid[k] = better ? c[k] : best.centroid[k];
+      best.centroid[k] = choose(better, c[k], best.centroid[k]);
     }
   }
   return best;
@@ -165,10 +165,10 @@ RQ_INLINE LaneFloat fit_signs(const EncodeView& view, const float* u, const Enco
     for (size_t k = 0; k < 4; ++k) {
       float* row = block.sign_part + (quad * 4 + k) * lanes;
       const LaneFloat z = load_lanes(row);
-      const LaneInt negative = z < zero;
-      sum = sum + (negative ? -z : z);
+      const LaneInt negative = less(z, zero);
+      sum = sum + choose(negative, -z, z);
       bits = bits | (negative & (1 << k));
-      store_lanes(row, negative ? broadcast(-1.0F) : broadcast(1.0F));
+      store_lanes(row, choose(negative, broadcast(-1.0F), broadcast(1.0F)));
     }
     store_nibbles(bits, plane + quad * lanes);
   }

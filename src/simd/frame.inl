@@ -89,16 +89,10 @@ RQ_INLINE LaneFloat multiply_add(float a, LaneFloat b, LaneFloat c) {
   return reinterpret_cast<LaneFloat>(
       _mm512_fmadd_ps(_mm512_set1_ps(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
 #elif defined(__FMA__)
-  __m256 parts[2];
-  __m256 sums[2];
-  __builtin_memcpy(parts, &b, sizeof(parts));
-  __builtin_memcpy(sums, &c, sizeof(sums));
   const __m256 factor = _mm256_set1_ps(a);
-  sums[0] = _mm256_fmadd_ps(factor, parts[0], sums[0]);
-  sums[1] = _mm256_fmadd_ps(factor, parts[1], sums[1]);
-  LaneFloat result;
-  __builtin_memcpy(&result, sums, sizeof(result));
-  return result;
+  c.part[0] = _mm256_fmadd_ps(factor, b.part[0], c.part[0]);
+  c.part[1] = _mm256_fmadd_ps(factor, b.part[1], c.part[1]);
+  return c;
 #else
   return a * b + c;
 #endif
@@ -133,25 +127,38 @@ void matrix_block(const float* m, size_t rows, size_t cols, const float* x, floa
   }
 }
 
-void matrix_vector(const float* mt, size_t rows, size_t cols, const float* x, float* y) {
+/// Columns that a pass down the rows adds up together: streams that a prefetcher can follow.
+constexpr size_t columns_per_pass = 8;
+
+/// y[row] += the products with columns first .. first + count - 1, in their order.
+RQ_INLINE void add_columns(const float* mt, size_t rows, size_t first, size_t count, const float* x,
+                           float* y) {
   size_t row = 0;
   for (; row + lanes <= rows; row += lanes) {
-    LaneFloat s{};
-    for (size_t j = 0; j < cols; ++j) {
-      LaneFloat column;
-      __builtin_memcpy(&column, mt + j * rows + row, sizeof(column));
-      s = multiply_add(x[j], column, s);
+    LaneFloat s = load_lanes(y + row);
+    for (size_t j = first; j < first + count; ++j) {
+      s = multiply_add(x[j], load_lanes(mt + j * rows + row), s);
     }
-    __builtin_memcpy(y + row, &s, sizeof(s));
+    store_lanes(y + row, s);
   }
   if (row < rows) {
-    const size_t left = rows - row;
+    const size_t left = (rows - row) * sizeof(float);
     LaneFloat s{};
-    for (size_t j = 0; j < cols; ++j) {
+    __builtin_memcpy(&s, y + row, left);
+    for (size_t j = first; j < first + count; ++j) {
       LaneFloat column{};
-      __builtin_memcpy(&column, mt + j * rows + row, left * sizeof(float));
+      __builtin_memcpy(&column, mt + j * rows + row, left);
       s = multiply_add(x[j], column, s);
     }
-    __builtin_memcpy(y + row, &s, left * sizeof(float));
+    __builtin_memcpy(y + row, &s, left);
   }
+}
+
+void matrix_vector(const float* mt, size_t rows, size_t cols, const float* x, float* y) {
+  __builtin_memset(y, 0, rows * sizeof(float));
+  size_t first = 0;
+  for (; first + columns_per_pass <= cols; first += columns_per_pass) {
+    add_columns(mt, rows, first, columns_per_pass, x, y);
+  }
+  add_columns(mt, rows, first, cols - first, x, y);
 }

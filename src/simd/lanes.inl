@@ -3,12 +3,81 @@
 // compiled with one file's flags can never be picked by the linker for another. No standard
 // library templates in here for the same reason.
 
-// Sixteen lanes as compiler vectors: one zmm, two ymm, four xmm or q registers.
-using LaneFloat = float __attribute__((vector_size(64)));
-using LaneInt = int32_t __attribute__((vector_size(64)));
+#define RQ_INLINE static inline __attribute__((always_inline))
+
 using QuadFloat = float __attribute__((vector_size(16)));
 
-#define RQ_INLINE static inline __attribute__((always_inline))
+// Sixteen lanes: one zmm, two ymm, four xmm or q registers.
+#if defined(__AVX512F__)
+
+using LaneFloat = float __attribute__((vector_size(64)));
+using LaneInt = int32_t __attribute__((vector_size(64)));
+
+#else
+
+#if defined(__AVX2__)
+using FloatPart = float __attribute__((vector_size(32)));
+using IntPart = int32_t __attribute__((vector_size(32)));
+#else
+using FloatPart = QuadFloat;
+using IntPart = int32_t __attribute__((vector_size(16)));
+#endif
+
+/// Registers side by side. GCC would take one vector of all of them too, but handles vectors wider
+/// than the machine's one number at a time.
+template <class Part, class Number>
+struct LanesOf {
+  static constexpr size_t parts = 64 / sizeof(Part);
+  using Aliased __attribute__((may_alias)) = Number;
+
+  Part part[parts];
+
+  Aliased& operator[](size_t lane) { return reinterpret_cast<Aliased*>(part)[lane]; }
+  Number operator[](size_t lane) const { return reinterpret_cast<const Aliased*>(part)[lane]; }
+};
+
+using LaneFloat = LanesOf<FloatPart, float>;
+using LaneInt = LanesOf<IntPart, int32_t>;
+
+#define RQ_LANE_OPERATOR(op)                                                                     \
+  template <class Part, class Number>                                                            \
+  RQ_INLINE LanesOf<Part, Number> operator op(LanesOf<Part, Number> a, LanesOf<Part, Number> b) { \
+    for (size_t i = 0; i < a.parts; ++i) {                                                       \
+      a.part[i] = a.part[i] op b.part[i];                                                        \
+    }                                                                                            \
+    return a;                                                                                    \
+  }                                                                                              \
+  template <class Part, class Number>                                                            \
+  RQ_INLINE LanesOf<Part, Number> operator op(LanesOf<Part, Number> a, Number b) {               \
+    for (size_t i = 0; i < a.parts; ++i) {                                                       \
+      a.part[i] = a.part[i] op b;                                                                \
+    }                                                                                            \
+    return a;                                                                                    \
+  }                                                                                              \
+  template <class Part, class Number>                                                            \
+  RQ_INLINE LanesOf<Part, Number> operator op(Number a, LanesOf<Part, Number> b) {               \
+    for (size_t i = 0; i < b.parts; ++i) {                                                       \
+      b.part[i] = a op b.part[i];                                                                \
+    }                                                                                            \
+    return b;                                                                                    \
+  }
+RQ_LANE_OPERATOR(+)
+RQ_LANE_OPERATOR(-)
+RQ_LANE_OPERATOR(*)
+RQ_LANE_OPERATOR(/)
+RQ_LANE_OPERATOR(&)
+RQ_LANE_OPERATOR(|)
+RQ_LANE_OPERATOR(>>)
+#undef RQ_LANE_OPERATOR
+
+RQ_INLINE LaneFloat operator-(LaneFloat a) {
+  for (FloatPart& part : a.part) {
+    part = -part;
+  }
+  return a;
+}
+
+#endif
 
 // Callers' rows need not be aligned to a whole register; where they are, this costs nothing.
 RQ_INLINE LaneFloat load_lanes(const float* p) {
@@ -24,6 +93,53 @@ RQ_INLINE LaneFloat broadcast(float x) {
 }
 RQ_INLINE LaneInt broadcast_int(int32_t x) {
   return LaneInt{} + x;
+}
+
+/// All bits set where a < b.
+RQ_INLINE LaneInt less(LaneFloat a, LaneFloat b) {
+#if defined(__AVX512F__)
+  return a < b;
+#else
+  LaneInt result;
+  for (size_t i = 0; i < a.parts; ++i) {
+    result.part[i] = a.part[i] < b.part[i];
+  }
+  return result;
+#endif
+}
+
+/// a where `mask` is set, else b.
+RQ_INLINE LaneFloat choose(LaneInt mask, LaneFloat a, LaneFloat b) {
+#if defined(__AVX512F__)
+  return mask ? a : b;
+#else
+  for (size_t i = 0; i < a.parts; ++i) {
+    a.part[i] = mask.part[i] ? a.part[i] : b.part[i];
+  }
+  return a;
+#endif
+}
+RQ_INLINE LaneInt choose(LaneInt mask, LaneInt a, LaneInt b) {
+#if defined(__AVX512F__)
+  return mask ? a : b;
+#else
+  for (size_t i = 0; i < a.parts; ++i) {
+    a.part[i] = mask.part[i] ? a.part[i] : b.part[i];
+  }
+  return a;
+#endif
+}
+
+RQ_INLINE LaneFloat to_floats(LaneInt v) {
+#if defined(__AVX512F__)
+  return __builtin_convertvector(v, LaneFloat);
+#else
+  LaneFloat result;
+  for (size_t i = 0; i < v.parts; ++i) {
+    result.part[i] = __builtin_convertvector(v.part[i], FloatPart);
+  }
+  return result;
+#endif
 }
 
 /// Sum of 16 lanes in the one order that all kernels use: halves folded onto each other.
@@ -55,21 +171,18 @@ RQ_INLINE LaneFloat lookup16(const float* table, LaneInt index) {
 #elif defined(__AVX2__)
   const __m256 low = _mm256_load_ps(table);
   const __m256 high = _mm256_load_ps(table + 8);
-  __m256i half[2];
-  __builtin_memcpy(half, &index, sizeof(half));
-  __m256 picked[2];
-  for (int i = 0; i < 2; ++i) {
-    const __m256 from_low = _mm256_permutevar8x32_ps(low, half[i]);
-    const __m256 from_high = _mm256_permutevar8x32_ps(high, half[i]);
-    const __m256 is_high = _mm256_castsi256_ps(_mm256_slli_epi32(half[i], 28));  // bit 3 -> sign
-    picked[i] = _mm256_blendv_ps(from_low, from_high, is_high);
-  }
   LaneFloat result;
-  __builtin_memcpy(&result, picked, sizeof(result));
+  for (size_t i = 0; i < 2; ++i) {
+    const auto half = reinterpret_cast<__m256i>(index.part[i]);
+    const __m256 from_low = _mm256_permutevar8x32_ps(low, half);
+    const __m256 from_high = _mm256_permutevar8x32_ps(high, half);
+    const __m256 is_high = _mm256_castsi256_ps(_mm256_slli_epi32(half, 28));  // bit 3 -> sign
+    result.part[i] = _mm256_blendv_ps(from_low, from_high, is_high);
+  }
   return result;
 #else
   LaneFloat result;
-  for (int lane = 0; lane < 16; ++lane) {
+  for (size_t lane = 0; lane < 16; ++lane) {
     result[lane] = table[index[lane]];
   }
   return result;

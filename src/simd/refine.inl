@@ -174,9 +174,12 @@ RQ_INLINE LaneFloat signs_at(const uint8_t* plane, size_t plane_bytes, size_t fi
   return reinterpret_cast<LaneFloat>(
       _mm512_mask_sub_ps(one, static_cast<__mmask16>(bits), _mm512_setzero_ps(), one));
 #else
-  const LaneInt position = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  LaneInt position;
+  for (int32_t lane = 0; lane < static_cast<int32_t>(lanes); ++lane) {
+    position[static_cast<size_t>(lane)] = lane;
+  }
   const LaneInt set = (broadcast_int(static_cast<int32_t>(bits)) >> position) & 1;
-  return __builtin_convertvector(1 - 2 * set, LaneFloat);
+  return to_floats(1 - 2 * set);
 #endif
 }
 
