@@ -33,6 +33,19 @@ CodeLayout make_layout(const CodecParams& params) {
   return layout;
 }
 
+int joint_rounds(const CodecParams& params, EncodeEffort effort) {
+  constexpr int most_useful_rounds = 12;
+  switch (effort) {
+    case EncodeEffort::fast:
+      return 0;
+    case EncodeEffort::best:
+      return std::max(params.joint_rounds, most_useful_rounds);
+    case EncodeEffort::standard:
+      break;
+  }
+  return params.joint_rounds;
+}
+
 /// Evenly spaced rows, at most `most`.
 std::vector<float> sample_rows(const float* x, size_t n, size_t d, size_t most) {
   const size_t count = std::min(n, most);
@@ -186,21 +199,22 @@ std::string Codec::name() const {
   return params_.signs ? result : result + "mse";
 }
 
-void Codec::encode(const float* residuals, const float* additive, size_t n, uint8_t* codes) const {
+void Codec::encode(const float* residuals, const float* additive, size_t n, uint8_t* codes,
+                   EncodeEffort effort) const {
   require(is_trained(), "codec", "a trained codec", "an untrained one");
   require_finite(residuals, n, params_.d, "vectors");
-  const simd::EncodeView view = CodecAccess::encode_view(*this);
+  simd::EncodeView view = CodecAccess::encode_view(*this);
+  view.joint_rounds = joint_rounds(params_, effort);
   const simd::KernelTable& kernels = simd::active_kernels();
   const size_t dims = view.dims;
 #pragma omp parallel if (n > 4 * simd::lanes)
   {
     EncodeWorkspace workspace(dims, layout_.planes);
-    std::vector<float> rows(simd::lanes * dims);
 #pragma omp for schedule(dynamic, 4)
     for (size_t first = 0; first < n; first += simd::lanes) {
       const size_t count = std::min(simd::lanes, n - first);
-      frame_.apply(residuals + first * params_.d, count, rows.data());
-      rows_to_lanes(rows.data(), count, dims, workspace.block.y);
+      frame_.apply_block(residuals + first * params_.d, count, workspace.block.y,
+                         workspace.block.scratch);
       kernels.encode_block(view, workspace.block);
       for (size_t lane = 0; lane < count; ++lane) {
         write_code(layout_, workspace.block, lane, additive[first + lane],

@@ -241,6 +241,18 @@ void Frame::apply(const float* x, size_t n, float* y) const {
   layers.apply(y, n, y);
 }
 
+void Frame::apply_block(const float* x, size_t count, float* block, float* scratch) const {
+  const simd::KernelTable& kernels = simd::active_kernels();
+  if (const auto* dense = std::get_if<DenseFrame>(&map_)) {
+    rows_to_lanes(x, count, d_, scratch);
+    kernels.matrix_block(dense->data_map.data(), padded(), d_, scratch, block);
+    return;
+  }
+  rows_to_lanes(x, count, d_, block);
+  std::fill(block + d_ * simd::lanes, block + padded() * simd::lanes, 0.0F);
+  kernels.rotor_forward(view_of(std::get<RotorLayers>(map_)), block, scratch);
+}
+
 void Frame::apply_query(const float* x, size_t n, float* y) const {
   if (kind_ == FrameKind::learned) {
     const auto& dense = std::get<DenseFrame>(map_);

@@ -20,6 +20,13 @@ enum class Estimator : uint8_t {
   strict = 1,    ///< QJL semantics: unbiased over O alone, larger variance
 };
 
+/// How long encode() looks for good codes. Codes of every effort decode alike and may be mixed.
+enum class EncodeEffort : uint8_t {
+  fast,      ///< levels, then signs, without joint rounds
+  standard,  ///< CodecParams::joint_rounds
+  best,      ///< joint rounds until nothing changes, 12 at most
+};
+
 struct CodecParams {
   size_t d = 0;       ///< dimension of the vectors, >= 1
   int bits = 3;       ///< bits a dimension, 1 to 8
@@ -106,7 +113,8 @@ class Codec {
   /// squared norm of the residual). codes: n x code_bytes(). Runs OpenMP over blocks of vectors;
   /// the bytes do not depend on the number of threads, n, or the instruction set (a learned
   /// frame's product: up to its rounding). Throws on NaN or infinity, naming the row.
-  void encode(const float* residuals, const float* additive, size_t n, uint8_t* codes) const;
+  void encode(const float* residuals, const float* additive, size_t n, uint8_t* codes,
+              EncodeEffort effort = EncodeEffort::standard) const;
 
   /// Least-squares reconstruction from the first `levels` levels (0 = everything, signs
   /// included). codes: n x code_bytes(), residuals: n x d.

@@ -35,6 +35,8 @@ void require(bool ok, std::string_view argument, const Expected& expected,
   throw_error(argument, wanted.str(), got.str());
 }
 
+/// Whether none of n numbers is NaN or infinite.
+bool all_finite(const float* x, size_t n);
 /// Throws Error naming the first row of x (n x d, row-major) that holds a NaN or an infinity.
 void require_finite(const float* x, size_t n, size_t d, std::string_view argument);
 

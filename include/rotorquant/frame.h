@@ -94,6 +94,9 @@ class Frame {
 
   /// Data: y = F x. x: n x d, y: n x P, row-major, not overlapping.
   void apply(const float* x, size_t n, float* y) const;
+  /// apply() of up to 16 vectors (count x d) into what encoders work on: block is P x 16, one
+  /// vector a column, columns from `count` on 0. scratch: P x 16. Both 64-byte aligned.
+  void apply_block(const float* x, size_t count, float* block, float* scratch) const;
   /// Queries: y = G x; the same shapes. Equal to apply unless the frame is learned.
   void apply_query(const float* x, size_t n, float* y) const;
   /// x = F^-1 y (least squares where P > d). y: n x P, x: n x d.

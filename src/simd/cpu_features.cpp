@@ -63,26 +63,34 @@ constexpr uint32_t bit(unsigned position) {
 
 bool cpu_has_avx2() {
   const CpuBits& cpu = cpu_bits();
-  constexpr uint32_t leaf1 = bit(12) | bit(23) | bit(28) | bit(29);  // FMA POPCNT AVX F16C
-  constexpr uint32_t leaf7 = bit(3) | bit(5) | bit(8);               // BMI1 AVX2 BMI2
-  constexpr uint32_t extended1 = bit(5);                             // LZCNT
+  // SSE3 SSSE3 FMA SSE4.1 SSE4.2 POPCNT AVX F16C
+  constexpr uint32_t leaf1 =
+      bit(0) | bit(9) | bit(12) | bit(19) | bit(20) | bit(23) | bit(28) | bit(29);
+  constexpr uint32_t leaf7 = bit(3) | bit(5) | bit(8);  // BMI1 AVX2 BMI2
+  constexpr uint32_t extended1 = bit(5);                // LZCNT
   constexpr uint64_t ymm_state = 0x6;
   return all_set(cpu.leaf1_ecx, leaf1) && all_set(cpu.leaf7_ebx, leaf7) &&
          all_set(cpu.extended1_ecx, extended1) && all_set(cpu.xcr0, ymm_state);
 }
 
-bool cpu_has_avx512vbmi() {
+bool cpu_has_avx512bw() {
   const CpuBits& cpu = cpu_bits();
   constexpr uint32_t leaf7b = bit(16) | bit(17) | bit(30) | bit(31);  // F DQ BW VL
-  constexpr uint32_t leaf7c = bit(1) | bit(11);                       // VBMI VNNI
   constexpr uint64_t zmm_state = 0xE6;
-  return cpu_has_avx2() && all_set(cpu.leaf7_ebx, leaf7b) && all_set(cpu.leaf7_ecx, leaf7c) &&
-         all_set(cpu.xcr0, zmm_state);
+  return cpu_has_avx2() && all_set(cpu.leaf7_ebx, leaf7b) && all_set(cpu.xcr0, zmm_state);
+}
+
+bool cpu_has_avx512vbmi() {
+  constexpr uint32_t leaf7c = bit(1) | bit(11);  // VBMI VNNI
+  return cpu_has_avx512bw() && all_set(cpu_bits().leaf7_ecx, leaf7c);
 }
 
 #else
 
 bool cpu_has_avx2() {
+  return false;
+}
+bool cpu_has_avx512bw() {
   return false;
 }
 bool cpu_has_avx512vbmi() {

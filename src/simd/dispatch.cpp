@@ -11,7 +11,7 @@ namespace rotorquant {
 namespace simd {
 namespace {
 
-constexpr const char* known_names = "scalar, avx2 or avx512vbmi";
+constexpr const char* known_names = "scalar, neon, avx2, avx512bw or avx512vbmi";
 
 std::vector<const KernelTable*> detect() {
   std::vector<const KernelTable*> found;
@@ -20,10 +20,18 @@ std::vector<const KernelTable*> detect() {
     found.push_back(&avx512vbmi_kernels);
   }
 #endif
+#ifdef ROTORQUANT_HAVE_AVX512BW
+  if (cpu_has_avx512bw()) {
+    found.push_back(&avx512bw_kernels);
+  }
+#endif
 #ifdef ROTORQUANT_HAVE_AVX2
   if (cpu_has_avx2()) {
     found.push_back(&avx2_kernels);
   }
+#endif
+#ifdef ROTORQUANT_HAVE_NEON
+  found.push_back(&neon_kernels);  // part of every AArch64 processor
 #endif
   found.push_back(&scalar_kernels);
   return found;
@@ -49,7 +57,7 @@ const KernelTable& choose() {
       return *kernels;
     }
   }
-  const bool known = name == "avx2" || name == "avx512vbmi";
+  const bool known = name == "neon" || name == "avx2" || name == "avx512bw" || name == "avx512vbmi";
   throw_error("ROTORQUANT_SIMD",
               known ? "a kernel set this machine and build can run (" + joined_names() + ")"
                     : std::string(known_names),

@@ -7,6 +7,24 @@ RQ_INLINE uint32_t argmin16(LaneFloat v) {
   const __m512 x = reinterpret_cast<__m512>(v);
   const __m512 least = _mm512_set1_ps(_mm512_reduce_min_ps(x));
   return static_cast<uint32_t>(__builtin_ctz(_mm512_cmp_ps_mask(x, least, _CMP_EQ_OQ)));
+#elif defined(__AVX2__)
+  __m256 least = _mm256_min_ps(v.part[0], v.part[1]);
+  least = _mm256_min_ps(least, _mm256_permute2f128_ps(least, least, 1));
+  least = _mm256_min_ps(least, _mm256_permute_ps(least, 0x4E));
+  least = _mm256_min_ps(least, _mm256_permute_ps(least, 0xB1));
+  const int low = _mm256_movemask_ps(_mm256_cmp_ps(v.part[0], least, _CMP_EQ_OQ));
+  const int high = _mm256_movemask_ps(_mm256_cmp_ps(v.part[1], least, _CMP_EQ_OQ));
+  return static_cast<uint32_t>(__builtin_ctz(static_cast<uint32_t>(low | high << 8)));
+#elif defined(RQ_NEON)
+  const float32x4_t least = vdupq_n_f32(
+      vminvq_f32(vminq_f32(vminq_f32(v.part[0], v.part[1]), vminq_f32(v.part[2], v.part[3]))));
+  uint32x4_t lane = {0, 1, 2, 3};
+  uint32x4_t first = vdupq_n_u32(lanes);
+  for (const FloatPart& part : v.part) {
+    first = vminq_u32(first, vbslq_u32(vceqq_f32(part, least), lane, vdupq_n_u32(lanes)));
+    lane = vaddq_u32(lane, vdupq_n_u32(4));
+  }
+  return vminvq_u32(first);
 #else
   uint32_t best = 0;
   for (uint32_t i = 1; i < 16; ++i) {
@@ -23,8 +41,9 @@ struct QuadChoice {
 };
 
 /// Nearest of 16 children for every lane, by |c|^2/2 - <t, c>. `centre(child, k)` gives coordinate
-/// k (0..3) or half the squared norm (4) of the child as lanes.
-template <class Centre>
+/// k (0..3) or half the squared norm (4) of the child as lanes. Without Centroids, the centroid of
+/// the choice is left open.
+template <bool Centroids, class Centre>
 RQ_INLINE QuadChoice nearest_child(const LaneFloat t[4], Centre centre) {
   QuadChoice best;
   LaneFloat best_score = broadcast(__builtin_inff());
@@ -42,7 +61,7 @@ RQ_INLINE QuadChoice nearest_child(const LaneFloat t[4], Centre centre) {
     const LaneInt better = less(score, best_score);
     best_score = choose(better, score, best_score);
     best.index = choose(better, broadcast_int(child), best.index);
-    for (int k = 0; k < 4; ++k) {
+    for (int k = 0; Centroids && k < 4; ++k) {
       best.centroid[k] = choose(better, c[k], best.centroid[k]);
     }
   }
@@ -70,10 +89,15 @@ RQ_INLINE void third_level(const TreeView& tree, size_t quad_tree, const LaneFlo
   }
 }
 
-RQ_INLINE void store_nibbles(LaneInt index, uint8_t* nibbles) {
+/// Returns whether a nibble was another one before.
+RQ_INLINE bool store_nibbles(LaneInt index, uint8_t* nibbles) {
+  uint8_t fresh[lanes];
   for (size_t lane = 0; lane < lanes; ++lane) {
-    nibbles[lane] = static_cast<uint8_t>(index[lane]);
+    fresh[lane] = static_cast<uint8_t>(index[lane]);
   }
+  const bool changed = __builtin_memcmp(nibbles, fresh, lanes) != 0;
+  __builtin_memcpy(nibbles, fresh, lanes);
+  return changed;
 }
 
 /// Levels beyond the tree: one more bit a coordinate each, of the embedded index of the residual.
@@ -102,10 +126,11 @@ RQ_INLINE void scalar_levels(const TreeView& tree, const EmbeddedScalar& scalar,
 }
 
 /// Greedy descent for every quad: target (P x 16) -> nibbles (levels x quads x 16) and their
-/// decoding (P x 16).
-void encode_levels(const TreeView& tree, const EmbeddedScalar& scalar, size_t quads,
+/// decoding (P x 16). Returns whether a nibble of the tree is another one than before.
+bool encode_levels(const TreeView& tree, const EmbeddedScalar& scalar, size_t quads,
                    const float* target, uint8_t* nibbles, float* decoded) {
   const size_t plane_stride = quads * lanes;
+  bool changed = false;
   for (size_t quad = 0; quad < quads; ++quad) {
     const size_t quad_tree = tree.trees == 1 ? 0 : quad;
     LaneFloat t[4];
@@ -114,22 +139,23 @@ void encode_levels(const TreeView& tree, const EmbeddedScalar& scalar, size_t qu
     }
     uint8_t* plane = nibbles + quad * lanes;
     const float* level1 = tree.level1 + quad_tree * fanout * 5;
-    QuadChoice choice =
-        nearest_child(t, [&](int child, int k) { return broadcast(level1[child * 5 + k]); });
-    store_nibbles(choice.index, plane);
+    const auto first_level = [&](int child, int k) { return broadcast(level1[child * 5 + k]); };
+    QuadChoice choice = tree.levels == 1 ? nearest_child<true>(t, first_level)
+                                         : nearest_child<false>(t, first_level);
+    changed |= store_nibbles(choice.index, plane);
     LaneInt node = choice.index;
     if (tree.levels >= 2) {
       const float* level2 = tree.level2 + quad_tree * fanout * 5 * lanes;
       const LaneInt parent = node;
-      choice = nearest_child(t, [&](int child, int k) {
+      choice = nearest_child<true>(t, [&](int child, int k) {
         return lookup16(level2 + (child * 5 + k) * static_cast<int>(lanes), parent);
       });
-      store_nibbles(choice.index, plane + plane_stride);
+      changed |= store_nibbles(choice.index, plane + plane_stride);
       node = node * static_cast<int32_t>(fanout) + choice.index;
     }
     if (tree.levels >= 3) {
       third_level(tree, quad_tree, t, node, choice);
-      store_nibbles(choice.index, plane + 2 * plane_stride);
+      changed |= store_nibbles(choice.index, plane + 2 * plane_stride);
     }
     if (tree.scalar_bits > 0) {
       scalar_levels(tree, scalar, quad_tree, t, node, choice, plane + 3 * plane_stride,
@@ -139,6 +165,7 @@ void encode_levels(const TreeView& tree, const EmbeddedScalar& scalar, size_t qu
       store_lanes(decoded + (quad * 4 + k) * lanes, choice.centroid[k]);
     }
   }
+  return changed;
 }
 
 RQ_INLINE LaneFloat lane_dot(const float* a, const float* b, size_t rows) {
@@ -234,7 +261,11 @@ void encode_block(const EncodeView& view, EncodeBlock& block) {
         store_lanes(block.target + i * lanes,
                     load_lanes(u + i * lanes) - step * load_lanes(block.sign_part + i * lanes));
       }
-      encode_levels(view.tree, scalar, quads, block.target, block.nibbles, block.decoded);
+      const bool changed =
+          encode_levels(view.tree, scalar, quads, block.target, block.nibbles, block.decoded);
+      if (!changed && view.tree.scalar_bits == 0) {
+        break;  // the same levels would be given the same signs, round after round
+      }
       step = fit_signs(view, u, block);
     }
     for (size_t i = 0; i < dims; ++i) {

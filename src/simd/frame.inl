@@ -93,6 +93,11 @@ RQ_INLINE LaneFloat multiply_add(float a, LaneFloat b, LaneFloat c) {
   c.part[0] = _mm256_fmadd_ps(factor, b.part[0], c.part[0]);
   c.part[1] = _mm256_fmadd_ps(factor, b.part[1], c.part[1]);
   return c;
+#elif defined(RQ_NEON)
+  for (size_t i = 0; i < 4; ++i) {
+    c.part[i] = vfmaq_n_f32(c.part[i], b.part[i], a);
+  }
+  return c;
 #else
   return a * b + c;
 #endif

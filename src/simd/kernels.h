@@ -153,8 +153,14 @@ extern const KernelTable scalar_kernels;
 #ifdef ROTORQUANT_HAVE_AVX2
 extern const KernelTable avx2_kernels;
 #endif
+#ifdef ROTORQUANT_HAVE_AVX512BW
+extern const KernelTable avx512bw_kernels;
+#endif
 #ifdef ROTORQUANT_HAVE_AVX512VBMI
 extern const KernelTable avx512vbmi_kernels;
+#endif
+#ifdef ROTORQUANT_HAVE_NEON
+extern const KernelTable neon_kernels;
 #endif
 
 /// Kernel sets that this machine can run, best first.

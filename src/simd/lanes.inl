@@ -151,6 +151,10 @@ RQ_INLINE float reduce_add(LaneFloat v) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#elif defined(RQ_NEON)
+  const float32x4_t four = (v.part[0] + v.part[2]) + (v.part[1] + v.part[3]);
+  const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+  return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 #else
   float t[16];
   __builtin_memcpy(t, &v, sizeof(t));
@@ -178,6 +182,18 @@ RQ_INLINE LaneFloat lookup16(const float* table, LaneInt index) {
     const __m256 from_high = _mm256_permutevar8x32_ps(high, half);
     const __m256 is_high = _mm256_castsi256_ps(_mm256_slli_epi32(half, 28));  // bit 3 -> sign
     result.part[i] = _mm256_blendv_ps(from_low, from_high, is_high);
+  }
+  return result;
+#elif defined(RQ_NEON)
+  const auto* bytes = reinterpret_cast<const uint8_t*>(table);
+  const uint8x16x4_t entries = {
+      {vld1q_u8(bytes), vld1q_u8(bytes + 16), vld1q_u8(bytes + 32), vld1q_u8(bytes + 48)}};
+  LaneFloat result;
+  for (size_t i = 0; i < 4; ++i) {  // each index becomes those of its float's four bytes
+    const uint32x4_t places =
+        vmlaq_u32(vdupq_n_u32(0x03020100U), reinterpret_cast<uint32x4_t>(index.part[i]),
+                  vdupq_n_u32(0x04040404U));
+    result.part[i] = reinterpret_cast<FloatPart>(vqtbl4q_u8(entries, vreinterpretq_u8_u32(places)));
   }
   return result;
 #else

@@ -40,7 +40,7 @@ RQ_INLINE QuadFloat decode_quad(const RefineView& view, const uint8_t* plane1, c
   return value;
 }
 
-#if defined(__AVX512VBMI__)
+#if defined(__AVX512BW__)
 
 /// Quads whose nibbles are unpacked together: 32 bytes of a plane.
 constexpr size_t unpacked_quads = 64;
@@ -143,7 +143,7 @@ template <class Use>
 RQ_INLINE void for_four_quads(const RefineView& view, const uint8_t* plane1, const uint8_t* row,
                               Use use) {
   size_t quad = 0;
-#if defined(__AVX512VBMI__)
+#if defined(__AVX512BW__)
   UnpackedNodes nodes;
   for (; quad + 4 <= view.layout.quads; quad += 4) {
     if (quad % unpacked_quads == 0) {

@@ -72,8 +72,4 @@ void select(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, size_t p
   }
 }
 
-void scan_plane(const uint8_t* block, size_t padded_quads, size_t v, uint8_t* plane) {
-  for (size_t pair = 0; pair < padded_quads / 2; ++pair) {  // a pair of quads is a canonical byte
-    plane[pair] = block[pair * block_vectors + v];
-  }
-}
+#include "simd/scan_plane_rows.inl"

@@ -19,6 +19,15 @@ RQ_INLINE __m512i widen_nodes(const uint8_t* nodes) {
   return _mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(nodes)));
 }
 
+/// sum + a * b, neighbouring products added.
+RQ_INLINE __m512i add_products(__m512i sum, __m512i a, __m512i b) {
+#if defined(__AVX512VNNI__)
+  return _mm512_dpwssd_epi32(sum, a, b);
+#else
+  return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+#endif
+}
+
 /// What the scalar levels add to eight quads, the first of them a multiple of 8.
 RQ_INLINE __m512i scored_scalars(const RefineView& view, const uint8_t* row, size_t first_quad,
                                  __m512i scale_nodes) {
@@ -73,7 +82,7 @@ RQ_INLINE int32_t score_levels(const RefineView& view, const uint8_t* plane1, co
       const __m512i scale_nodes = _mm512_maskz_add_epi64(valid, node2, scale_tree);
       value = _mm512_add_epi16(value, scored_scalars(view, row, quad, scale_nodes));
     }
-    sum = _mm512_dpwssd_epi32(sum, value, _mm512_loadu_si512(view.fixed_frame + quad * 4));
+    sum = add_products(sum, value, _mm512_loadu_si512(view.fixed_frame + quad * 4));
     tree = _mm512_add_epi64(tree, tree_step);
     scale_tree = _mm512_add_epi64(scale_tree, scale_step);
   }
@@ -91,7 +100,7 @@ RQ_INLINE int32_t score_signs(const RefineView& view, const uint8_t* plane) {
         static_cast<__mmask32>(_mm_cvtsi128_si32(_mm_maskz_loadu_epi8(valid, plane + at)));
     const __m512i q = _mm512_loadu_si512(view.fixed_sign + at * 8);
     const __m512i sign = _mm512_mask_sub_epi16(ones, negative, _mm512_setzero_si512(), ones);
-    sum = _mm512_dpwssd_epi32(sum, q, sign);
+    sum = add_products(sum, q, sign);
   }
   return _mm512_reduce_add_epi32(sum);
 }
@@ -111,6 +120,19 @@ RQ_INLINE WideInts add_products(WideInts sum, HalfInts a, HalfInts b) {
 #if defined(__AVX2__)
   return sum + reinterpret_cast<WideInts>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a),
                                                             reinterpret_cast<__m256i>(b)));
+#elif defined(RQ_NEON)
+  int16x8_t x[2];
+  int16x8_t y[2];
+  int32x4_t sums[2];
+  __builtin_memcpy(x, &a, sizeof(x));
+  __builtin_memcpy(y, &b, sizeof(y));
+  __builtin_memcpy(sums, &sum, sizeof(sums));
+  for (int i = 0; i < 2; ++i) {  // in other lanes than elsewhere: only their total counts
+    sums[i] = vmlal_s16(sums[i], vget_low_s16(x[i]), vget_low_s16(y[i]));
+    sums[i] = vmlal_high_s16(sums[i], x[i], y[i]);
+  }
+  __builtin_memcpy(&sum, sums, sizeof(sum));
+  return sum;
 #else
   for (int i = 0; i < 8; ++i) {
     sum[i] += static_cast<int32_t>(a[2 * i]) * b[2 * i] +
