@@ -95,6 +95,8 @@ class CodecAccess {
   /// Rounds a query (of the padding that CodecQuery has) to what the refine multiplies with.
   static void fix_query(const Codec& codec, const std::vector<float>& frame_query,
                         const std::vector<float>& sign_query, FixedQuery& fixed);
+  /// No decoded coordinate is beyond this, in fixed point.
+  static int64_t largest_coordinate(const Codec& codec) { return codec.tables_->largest; }
   static void fill_scan_table(const Codec& codec, const CodecQuery& query, size_t padded_quads,
                               ScanTable& table);
   /// What the scan's error bound weighs the squares of q' by: one number, or one a coordinate.

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
+#include "codec_access.h"
 #include "test_data.h"
 
 namespace rotorquant {
@@ -223,6 +225,73 @@ TEST(CodecEncode, DoesNotDependOnNBatchOrThreads) {
         }
         EXPECT_EQ(parts, whole) << codec.name() << " batch " << batch;
       }
+    }
+  }
+}
+
+TEST(CodecEncode, MoreEffortMeansLessDistortion) {
+  const Floats x = test_data::gaussian(500, 128, 41);
+  for (const int bits : {2, 3, 4, 6}) {
+    const Codec codec(codec_params(128, bits, true));
+    std::array<double, 3> found{};
+    for (const EncodeEffort effort :
+         {EncodeEffort::fast, EncodeEffort::standard, EncodeEffort::best}) {
+      const Floats additive(500, 0.0F);
+      Bytes codes(500 * codec.code_bytes());
+      codec.encode(x.data(), additive.data(), 500, codes.data(), effort);
+      found[static_cast<size_t>(effort)] = distortion(x, decoded(codec, codes), 128);
+    }
+    EXPECT_LT(found[1], 0.98 * found[0]) << codec.name();
+    EXPECT_LE(found[2], found[1]) << codec.name();
+    EXPECT_GT(found[2], 0.9 * found[1]) << codec.name() << ": more than rounds can give";
+  }
+}
+
+TEST(CodecEncode, RoundsThatStopEarlyStopAtWhatMoreRoundsWouldGive) {
+  // Far more rounds than it takes for nothing to change, against as many as `best` allows.
+  const Floats x = test_data::gaussian(64, 32, 42);
+  CodecParams params = codec_params(32, 3, true);
+  params.joint_rounds = 60;
+  const Bytes codes = encoded(Codec(params), x);
+  params.joint_rounds = 40;
+  EXPECT_EQ(encoded(Codec(params), x), codes);
+}
+
+TEST(CodecPrepare, ManyQueriesAreEachWhatOneIs) {
+  for (const FrameKind frame : {FrameKind::rotor_layers, FrameKind::haar}) {
+    for (const size_t d : {3U, 100U, 129U}) {
+      const Codec codec = ready_codec(codec_params(d, 3, true, frame));
+      const Floats x = test_data::gaussian(37, d, 43);
+      std::vector<CodecQuery> together(37);
+      codec.prepare(x.data(), 37, together.data());
+      for (size_t i = 0; i < 37; ++i) {
+        const CodecQuery alone = codec.prepare(x.data() + i * d);
+        ASSERT_TRUE(same_bits(together[i].frame_query, alone.frame_query)) << d << " " << i;
+        ASSERT_TRUE(same_bits(together[i].sign_query, alone.sign_query)) << d << " " << i;
+        ASSERT_EQ(together[i].fixed.frame, alone.fixed.frame);
+        ASSERT_EQ(together[i].fixed.sign, alone.fixed.sign);
+        ASSERT_EQ(together[i].fixed.level_step, alone.fixed.level_step);
+      }
+    }
+  }
+}
+
+TEST(CodecPrepare, FixedPointSumsStayWithin32Bits) {
+  // All in one coordinate, all coordinates alike, and nothing: what a step must be chosen for.
+  constexpr size_t d = 1536;
+  const Codec codec(codec_params(d, 8, true));
+  for (const float value : {0.0F, 1e-30F, 1.0F, 1e20F}) {
+    for (const bool alike : {false, true}) {
+      Floats query(d, alike ? value : 0.0F);
+      query[7] = value;
+      const CodecQuery prepared = codec.prepare(query.data());
+      int64_t worst = 0;
+      for (const int16_t q : prepared.fixed.frame) {
+        worst += std::abs(static_cast<int64_t>(q));
+      }
+      EXPECT_LE(worst * CodecAccess::largest_coordinate(codec),
+                int64_t{std::numeric_limits<int32_t>::max()});
+      EXPECT_GT(prepared.fixed.level_step, 0.0F);
     }
   }
 }
