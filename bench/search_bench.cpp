@@ -72,7 +72,8 @@ double one_query_seconds(const IndexRotorQuant& index, const Dataset& data, size
   return sum / static_cast<double>(data.query_count);
 }
 
-void report(const std::string& description, const Dataset& data, size_t k, int rounds) {
+void report(const std::string& description, const Dataset& data, size_t k, int rounds,
+            bool batch_only) {
   const auto metric =
       data.metric() == rotorquant::Metric::l2 ? faiss::METRIC_L2 : faiss::METRIC_INNER_PRODUCT;
   const auto made = rotorquant::index_factory(static_cast<int>(data.d), description, metric);
@@ -83,7 +84,7 @@ void report(const std::string& description, const Dataset& data, size_t k, int r
   index->train(static_cast<faiss::Index::idx_t>(data.n), data.base.data());
   index->add(static_cast<faiss::Index::idx_t>(data.n), data.base.data());
   const Round batch = fastest_batch(*index, data, k, rounds);
-  const double one = one_query_seconds(*index, data, k, rounds);
+  const double one = batch_only ? 0.0 : one_query_seconds(*index, data, k, rounds);
   const double per_query = 1e6 / static_cast<double>(data.query_count);
   const auto mean = [&](size_t count) {
     return static_cast<double>(count) / static_cast<double>(data.query_count);
@@ -109,6 +110,8 @@ int main(int argc, char** argv) {
   app.add_option("--k", k, "neighbours a query")->capture_default_str();
   app.add_option("--rounds", rounds, "timed rounds")->capture_default_str();
   app.add_option("--threads", threads, "OpenMP threads")->capture_default_str();
+  bool batch_only = false;
+  app.add_flag("--batch-only", batch_only, "leave out the calls of one query (for profilers)");
   CLI11_PARSE(app, argc, argv);
   try {
     omp_set_num_threads(threads);
@@ -121,7 +124,7 @@ int main(int argc, char** argv) {
       descriptions = {"RQ3", "ORQ3"};
     }
     for (const std::string& description : descriptions) {
-      report(description, data, k, rounds);
+      report(description, data, k, rounds, batch_only);
     }
   } catch (const std::exception& error) {
     fmt::print(stderr, "search_bench: {}\n", error.what());

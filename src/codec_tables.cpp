@@ -79,7 +79,8 @@ float fixed_step(const std::vector<float>& values, int32_t largest) {
   }
   constexpr double most_sum = std::numeric_limits<int32_t>::max();
   const double room = most_sum / std::max(largest, 1) - 0.5 * static_cast<double>(values.size());
-  const double step = std::max(sum / room, static_cast<double>(largest_magnitude(values)) / 32766.0);
+  const double step =
+      std::max(sum / room, static_cast<double>(largest_magnitude(values)) / 32766.0);
   // Where all is 0 any step will do; one that cannot be inverted will not.
   constexpr auto least_step = static_cast<double>(std::numeric_limits<float>::min());
   return static_cast<float>(std::max(step * 1.000001, least_step));

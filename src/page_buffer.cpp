@@ -45,8 +45,7 @@ void advise(void* pages, size_t capacity) {
 }
 
 uint8_t* map_pages(size_t capacity) {
-  void* pages =
-      mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* pages = mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) {  // NOLINT: the macro's cast
     throw std::bad_alloc();
   }
@@ -94,7 +93,13 @@ PageBuffer::PageBuffer(PageBuffer&& other) noexcept {
   swap(*this, other);
 }
 
-PageBuffer& PageBuffer::operator=(PageBuffer other) noexcept {
+PageBuffer& PageBuffer::operator=(const PageBuffer& other) {
+  PageBuffer copy(other);
+  swap(*this, copy);
+  return *this;
+}
+
+PageBuffer& PageBuffer::operator=(PageBuffer&& other) noexcept {
   swap(*this, other);
   return *this;
 }

@@ -17,7 +17,8 @@ namespace {
 using test_data::message_of;
 
 /// Sizes around the cache line and around where a buffer gets pages of its own.
-const std::vector<size_t> sizes = {0, 1, 63, 64, 65, 4096, (1U << 20U) - 1, (1U << 20U) + 1, 5U << 20U};
+const std::vector<size_t> sizes = {0,        1, 63, 64, 65, 4096, (1U << 20U) - 1, (1U << 20U) + 1,
+                                   5U << 20U};
 
 void fill(PageBuffer& buffer) {
   for (size_t i = 0; i < buffer.size(); ++i) {

@@ -18,7 +18,8 @@ class PageBuffer {
   ~PageBuffer();
   PageBuffer(const PageBuffer& other);
   PageBuffer(PageBuffer&& other) noexcept;
-  PageBuffer& operator=(PageBuffer other) noexcept;
+  PageBuffer& operator=(const PageBuffer& other);
+  PageBuffer& operator=(PageBuffer&& other) noexcept;
 
   /// Reads `size` bytes of somebody else's memory, which `owner` keeps alive; `data` must be
   /// aligned to a cache line. Whatever would write to it throws Error.

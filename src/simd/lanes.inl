@@ -39,27 +39,27 @@ struct LanesOf {
 using LaneFloat = LanesOf<FloatPart, float>;
 using LaneInt = LanesOf<IntPart, int32_t>;
 
-#define RQ_LANE_OPERATOR(op)                                                                     \
-  template <class Part, class Number>                                                            \
+#define RQ_LANE_OPERATOR(op)                                                                      \
+  template <class Part, class Number>                                                             \
   RQ_INLINE LanesOf<Part, Number> operator op(LanesOf<Part, Number> a, LanesOf<Part, Number> b) { \
-    for (size_t i = 0; i < a.parts; ++i) {                                                       \
-      a.part[i] = a.part[i] op b.part[i];                                                        \
-    }                                                                                            \
-    return a;                                                                                    \
-  }                                                                                              \
-  template <class Part, class Number>                                                            \
-  RQ_INLINE LanesOf<Part, Number> operator op(LanesOf<Part, Number> a, Number b) {               \
-    for (size_t i = 0; i < a.parts; ++i) {                                                       \
-      a.part[i] = a.part[i] op b;                                                                \
-    }                                                                                            \
-    return a;                                                                                    \
-  }                                                                                              \
-  template <class Part, class Number>                                                            \
-  RQ_INLINE LanesOf<Part, Number> operator op(Number a, LanesOf<Part, Number> b) {               \
-    for (size_t i = 0; i < b.parts; ++i) {                                                       \
-      b.part[i] = a op b.part[i];                                                                \
-    }                                                                                            \
-    return b;                                                                                    \
+    for (size_t i = 0; i < a.parts; ++i) {                                                        \
+      a.part[i] = a.part[i] op b.part[i];                                                         \
+    }                                                                                             \
+    return a;                                                                                     \
+  }                                                                                               \
+  template <class Part, class Number>                                                             \
+  RQ_INLINE LanesOf<Part, Number> operator op(LanesOf<Part, Number> a, Number b) {                \
+    for (size_t i = 0; i < a.parts; ++i) {                                                        \
+      a.part[i] = a.part[i] op b;                                                                 \
+    }                                                                                             \
+    return a;                                                                                     \
+  }                                                                                               \
+  template <class Part, class Number>                                                             \
+  RQ_INLINE LanesOf<Part, Number> operator op(Number a, LanesOf<Part, Number> b) {                \
+    for (size_t i = 0; i < b.parts; ++i) {                                                        \
+      b.part[i] = a op b.part[i];                                                                 \
+    }                                                                                             \
+    return b;                                                                                     \
   }
 RQ_LANE_OPERATOR(+)
 RQ_LANE_OPERATOR(-)

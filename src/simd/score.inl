@@ -2,9 +2,6 @@
 // Scoring one code in 16-bit fixed point with 32-bit sums: integers, the same on every target.
 // Included inside an anonymous namespace, after refine.inl.
 
-/// Sixteen 16-bit lanes: four quads.
-using HalfInts = int16_t __attribute__((vector_size(32)));
-
 /// Entries of a scalar codebook times a node's scales: the rounded high half of the products.
 RQ_INLINE int16_t scaled_entry(int16_t scale, int16_t entry) {
   return static_cast<int16_t>((static_cast<int32_t>(scale) * entry + 0x4000) >> 15);
@@ -43,8 +40,7 @@ RQ_INLINE __m512i scored_scalars(const RefineView& view, const uint8_t* row, siz
     index = _mm512_add_epi16(index, index);
     index = _mm512_mask_add_epi16(index, mask, index, one);
   }
-  const __m512i entry =
-      _mm512_permutexvar_epi16(index, _mm512_loadu_si512(view.fixed_entries));
+  const __m512i entry = _mm512_permutexvar_epi16(index, _mm512_loadu_si512(view.fixed_entries));
   const __m512i scale = _mm512_i64gather_epi64(scale_nodes, view.tree.fixed_scales, 8);
   return _mm512_mulhrs_epi16(scale, entry);
 }
@@ -75,9 +71,8 @@ RQ_INLINE int32_t score_levels(const RefineView& view, const uint8_t* plane1, co
     // Beyond the last quad the query is 0, but a tree of its own would lie outside the table.
     const size_t left = quads - quad;
     const auto valid = static_cast<__mmask8>(left >= scored_quads ? 0xFFU : (1U << left) - 1);
-    __m512i value = _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), valid,
-                                                _mm512_add_epi64(node, tree),
-                                                view.tree.fixed[Depth - 1], 8);
+    __m512i value = _mm512_mask_i64gather_epi64(
+        _mm512_setzero_si512(), valid, _mm512_add_epi64(node, tree), view.tree.fixed[Depth - 1], 8);
     if constexpr (Scalars) {
       const __m512i scale_nodes = _mm512_maskz_add_epi64(valid, node2, scale_tree);
       value = _mm512_add_epi16(value, scored_scalars(view, row, quad, scale_nodes));
@@ -107,8 +102,16 @@ RQ_INLINE int32_t score_signs(const RefineView& view, const uint8_t* plane) {
 
 #else
 
-/// Eight 32-bit sums of neighbouring products.
-using WideInts = int32_t __attribute__((vector_size(32)));
+/// A register of 16-bit lanes, four a quad, and one of 32-bit sums of neighbouring products.
+#if defined(__AVX2__)
+constexpr size_t half_bytes = 32;
+#else
+constexpr size_t half_bytes = 16;
+#endif
+constexpr size_t half_lanes = half_bytes / sizeof(int16_t);
+constexpr size_t half_quads = half_lanes / 4;
+using HalfInts = int16_t __attribute__((vector_size(half_bytes)));
+using WideInts = int32_t __attribute__((vector_size(half_bytes)));
 
 RQ_INLINE HalfInts load_halves(const int16_t* p) {
   HalfInts v;
@@ -118,97 +121,192 @@ RQ_INLINE HalfInts load_halves(const int16_t* p) {
 
 RQ_INLINE WideInts add_products(WideInts sum, HalfInts a, HalfInts b) {
 #if defined(__AVX2__)
-  return sum + reinterpret_cast<WideInts>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a),
-                                                            reinterpret_cast<__m256i>(b)));
-#elif defined(RQ_NEON)
-  int16x8_t x[2];
-  int16x8_t y[2];
-  int32x4_t sums[2];
+  return sum + reinterpret_cast<WideInts>(
+                   _mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+#elif defined(RQ_NEON)  // pairs other lanes than elsewhere: only the total counts
+  return vmlal_high_s16(vmlal_s16(sum, vget_low_s16(a), vget_low_s16(b)), a, b);
+#else
+  int16_t x[half_lanes];  // GCC multiplies in pairs where it finds this loop, not vectors
+  int16_t y[half_lanes];
+  int32_t products[half_lanes / 2];
   __builtin_memcpy(x, &a, sizeof(x));
   __builtin_memcpy(y, &b, sizeof(y));
-  __builtin_memcpy(sums, &sum, sizeof(sums));
-  for (int i = 0; i < 2; ++i) {  // in other lanes than elsewhere: only their total counts
-    sums[i] = vmlal_s16(sums[i], vget_low_s16(x[i]), vget_low_s16(y[i]));
-    sums[i] = vmlal_high_s16(sums[i], x[i], y[i]);
+  for (size_t i = 0; i < half_lanes / 2; ++i) {
+    products[i] = x[2 * i] * y[2 * i] + x[2 * i + 1] * y[2 * i + 1];
   }
-  __builtin_memcpy(&sum, sums, sizeof(sum));
-  return sum;
-#else
-  for (int i = 0; i < 8; ++i) {
-    sum[i] += static_cast<int32_t>(a[2 * i]) * b[2 * i] +
-              static_cast<int32_t>(a[2 * i + 1]) * b[2 * i + 1];
-  }
-  return sum;
+  WideInts added;
+  __builtin_memcpy(&added, products, sizeof(added));
+  return sum + added;
 #endif
 }
 
 RQ_INLINE int32_t sum_of(WideInts v) {
   int32_t sum = 0;
-  for (int i = 0; i < 8; ++i) {
+  for (size_t i = 0; i < half_lanes / 2; ++i) {
     sum += v[i];
   }
   return sum;
 }
 
-/// Adds to one quad's coordinates what the scalar levels say.
-RQ_INLINE void add_scalars(const RefineView& view, const uint8_t* row, size_t quad,
-                           const int16_t* scales, int16_t value[4]) {
+/// scaled_entry, lane by lane.
+RQ_INLINE HalfInts scaled_entries(HalfInts scales, HalfInts entries) {
+#if defined(__AVX2__)
+  return reinterpret_cast<HalfInts>(
+      _mm256_mulhrs_epi16(reinterpret_cast<__m256i>(scales), reinterpret_cast<__m256i>(entries)));
+#elif defined(RQ_NEON)
+  return vqrdmulhq_s16(scales, entries);
+#else
+  for (size_t i = 0; i < half_lanes; ++i) {
+    scales[i] = scaled_entry(scales[i], entries[i]);
+  }
+  return scales;
+#endif
+}
+
+/// entries[index[lane]] of the 2^bits first entries of 32.
+RQ_INLINE HalfInts look_up_entries(const int16_t* entries, HalfInts index, size_t bits) {
+#if defined(__AVX2__)
+  // Eight entries a shuffle: each index becomes those of its two bytes.
+  const auto wide = reinterpret_cast<__m256i>(index * 0x0202 + 0x0100);
+  const auto group = reinterpret_cast<__m256i>(index >> 3);
+  __m256i found = _mm256_setzero_si256();
+  for (int first = 0; first < 1 << bits; first += 8) {
+    const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(entries + first));
+    const __m256i picked = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(eight), wide);
+    const __m256i own = _mm256_cmpeq_epi16(group, _mm256_set1_epi16(static_cast<short>(first / 8)));
+    found = _mm256_or_si256(found, _mm256_and_si256(picked, own));
+  }
+  return reinterpret_cast<HalfInts>(found);
+#else
+  static_cast<void>(bits);
+  int16_t found[half_lanes];
+  for (size_t i = 0; i < half_lanes; ++i) {
+    found[i] = entries[index[i]];
+  }
+  return load_halves(found);
+#endif
+}
+
+/// -1 in the lanes whose bits are set in a plane, else 0. The second byte may be missing.
+RQ_INLINE HalfInts lanes_of_bits(const uint8_t* plane, size_t bytes_left) {
+#if defined(__AVX2__)
+  const HalfInts bit = {1,   2,   4,    8,    16,   32,   64,    128,
+                        256, 512, 1024, 2048, 4096, 8192, 16384, -32768};
+  const auto bits = static_cast<int16_t>(plane[0] | (bytes_left > 1 ? plane[1] << 8U : 0U));
+#else
+  const HalfInts bit = {1, 2, 4, 8, 16, 32, 64, 128};
+  const int16_t bits = plane[0];
+  static_cast<void>(bytes_left);
+#endif
+  return ((HalfInts{} + bits) & bit) != 0;
+}
+
+/// Quads whose nodes are unpacked together.
+constexpr size_t node_quads = 64;
+
+/// Tree nodes of 64 quads: level 1 and 2 as a byte, level 3 apart.
+struct QuadNodes {
+  uint8_t node2[node_quads];
+  uint8_t child3[node_quads];
+};
+
+/// Two nibbles of a byte as the low halves of two bytes, the first one below.
+RQ_INLINE uint16_t spread(uint8_t byte) {
+  return static_cast<uint16_t>((byte | byte << 4U) & 0x0F0FU);
+}
+
+template <int Depth>
+RQ_INLINE void unpack_quads(const RefineView& view, const uint8_t* plane1, const uint8_t* row,
+                            size_t first_quad, QuadNodes& nodes) {
   const size_t stride = view.layout.plane_bytes;
-  const size_t bits = view.levels - 3;
-  uint32_t nibbles[max_scalar_levels];
-  for (size_t level = 0; level < bits; ++level) {
-    nibbles[level] = nibble_of(row + (2 + level) * stride, quad);
-  }
-  for (unsigned k = 0; k < 4; ++k) {
-    uint32_t index = 0;
-    for (size_t level = 0; level < bits; ++level) {
-      index = 2 * index + ((nibbles[level] >> k) & 1U);
+  const size_t at = first_quad / 2;
+  const size_t bytes = stride - at < node_quads / 2 ? stride - at : node_quads / 2;
+  for (size_t i = 0; i < bytes; ++i) {
+    uint16_t pair = spread(plane1[at + i]);
+    if constexpr (Depth >= 2) {
+      pair = static_cast<uint16_t>(pair << 4U | spread(row[at + i]));
     }
-    value[k] = static_cast<int16_t>(value[k] + scaled_entry(scales[k], view.fixed_entries[index]));
+    __builtin_memcpy(nodes.node2 + 2 * i, &pair, sizeof(pair));
+    if constexpr (Depth == 3) {
+      const uint16_t children = spread(row[stride + at + i]);
+      __builtin_memcpy(nodes.child3 + 2 * i, &children, sizeof(children));
+    }
   }
+}
+
+/// Entries of 8 bytes of `quads` quads, from a table for each of them or one for all (tree_step 0).
+RQ_INLINE HalfInts load_quads(const int16_t* table, size_t tree_step, const size_t* node,
+                              size_t quads) {
+  int64_t entry[half_quads] = {};
+  for (size_t i = 0; i < half_quads && i < quads; ++i) {
+    __builtin_memcpy(&entry[i], table + i * tree_step + node[i] * 4, sizeof(entry[i]));
+  }
+  using QuadBytes = int64_t __attribute__((vector_size(half_bytes)));
+#if defined(__AVX2__)
+  return reinterpret_cast<HalfInts>(QuadBytes{entry[0], entry[1], entry[2], entry[3]});
+#else
+  return reinterpret_cast<HalfInts>(QuadBytes{entry[0], entry[1]});
+#endif
+}
+
+/// What the scalar levels add to `quads` quads.
+RQ_INLINE HalfInts scored_scalars(const RefineView& view, const uint8_t* row, size_t first_quad,
+                                  const size_t* node2, size_t quads) {
+  const size_t stride = view.layout.plane_bytes;
+  const uint8_t* plane = row + 2 * stride + first_quad / 2;
+  HalfInts index{};
+  for (size_t level = 3; level < view.levels; ++level, plane += stride) {
+    index = index + index - lanes_of_bits(plane, stride - first_quad / 2);
+  }
+  const HalfInts entries = look_up_entries(view.fixed_entries, index, view.levels - 3);
+  const size_t tree_step = view.tree.trees == 1 ? 0 : size_t{256} * 4;
+  return scaled_entries(
+      load_quads(view.tree.fixed_scales + first_quad * tree_step, tree_step, node2, quads),
+      entries);
+}
+
+/// Adds a register of quads, or the `quads` that are left.
+template <int Depth, bool Scalars>
+RQ_INLINE WideInts add_quads(const RefineView& view, const uint8_t* row, const QuadNodes& nodes,
+                             size_t first, size_t quads, WideInts sum) {
+  constexpr size_t tree_numbers = (Depth == 1 ? 16 : (Depth == 2 ? 256 : 4096)) * 4;
+  const size_t tree_step = view.tree.trees == 1 ? 0 : tree_numbers;
+  size_t node2[half_quads] = {};
+  size_t node[half_quads] = {};
+  for (size_t i = 0; i < half_quads && i < quads; ++i) {
+    const size_t at = first % node_quads + i;
+    node2[i] = nodes.node2[at];
+    node[i] = Depth == 3 ? node2[i] * fanout + nodes.child3[at] : node2[i];
+  }
+  HalfInts value =
+      load_quads(view.tree.fixed[Depth - 1] + first * tree_step, tree_step, node, quads);
+  if constexpr (Scalars) {
+    value = value + scored_scalars(view, row, first, node2, quads);
+  }
+  return add_products(sum, value, load_halves(view.fixed_frame + first * 4));
 }
 
 template <int Depth, bool Scalars>
 RQ_INLINE int32_t score_levels(const RefineView& view, const uint8_t* plane1, const uint8_t* row) {
-  constexpr size_t tree_nodes = Depth == 1 ? 16 : (Depth == 2 ? 256 : 4096);
-  const TreeView& tree = view.tree;
   const size_t quads = view.layout.quads;
   WideInts sum{};
-  for (size_t first = 0; first < quads; first += 4) {
-    int16_t value[16] = {};
-    for (size_t i = 0; i < 4 && first + i < quads; ++i) {
-      const size_t quad = first + i;
-      const size_t own_tree = tree.trees == 1 ? 0 : quad;
-      size_t node = nibble_of(plane1, quad);
-      size_t node2 = node;
-      if constexpr (Depth >= 2) {
-        node2 = node * fanout + nibble_of(row, quad);
-        node = node2;
-      }
-      if constexpr (Depth == 3) {
-        node = node2 * fanout + nibble_of(row + view.layout.plane_bytes, quad);
-      }
-      __builtin_memcpy(value + 4 * i, tree.fixed[Depth - 1] + (own_tree * tree_nodes + node) * 4,
-                       4 * sizeof(int16_t));
-      if constexpr (Scalars) {
-        add_scalars(view, row, quad, tree.fixed_scales + (own_tree * 256 + node2) * 4,
-                    value + 4 * i);
-      }
+  QuadNodes nodes;
+  for (size_t first = 0; first < quads; first += half_quads) {
+    if (first % node_quads == 0) {
+      unpack_quads<Depth>(view, plane1, row, first, nodes);
     }
-    sum = add_products(sum, load_halves(value), load_halves(view.fixed_frame + first * 4));
+    sum = first + half_quads <= quads
+              ? add_quads<Depth, Scalars>(view, row, nodes, first, half_quads, sum)
+              : add_quads<Depth, Scalars>(view, row, nodes, first, quads - first, sum);
   }
   return sum_of(sum);
 }
 
 RQ_INLINE int32_t score_signs(const RefineView& view, const uint8_t* plane) {
   const size_t bytes = view.layout.plane_bytes;
-  const HalfInts bit = {1,   2,   4,   8,    16,   32,   64,   128,
-                        256, 512, 1024, 2048, 4096, 8192, 16384, -32768};
   WideInts sum{};
-  for (size_t at = 0; at < bytes; at += 2) {
-    const uint32_t high = at + 1 < bytes ? plane[at + 1] : 0U;
-    const auto bits = static_cast<int16_t>(plane[at] | high << 8U);
-    const HalfInts negative = ((HalfInts{} + bits) & bit) != 0;  // 0 or -1
+  for (size_t at = 0; at < bytes; at += half_lanes / 8) {
+    const HalfInts negative = lanes_of_bits(plane + at, bytes - at);
     sum = add_products(sum, load_halves(view.fixed_sign + at * 8), 1 + 2 * negative);
   }
   return sum_of(sum);
