@@ -14,104 +14,10 @@
 
 #include "faiss_ext/boundary.h"
 #include "faiss_ext/distance_computer.h"
-#include "rotorquant/random.h"
+#include "faiss_ext/index_parts.h"
 
 namespace rotorquant {
 namespace {
-
-/// What Codec::train would look at anyway: choosing the rows here keeps the residuals of a large
-/// training set out of memory.
-constexpr size_t max_train_rows = 65536;
-constexpr size_t block_floats = size_t{1} << 21;  // 8 MiB of vectors at a time
-
-/// Vectors to work on at a time, whole scan blocks.
-size_t block_rows(size_t d) {
-  return std::max<size_t>(1, block_floats / d / block_vectors) * block_vectors;
-}
-
-/// Calls f(first, rows) for consecutive blocks of 0 .. n - 1.
-template <class F>
-void for_blocks(size_t n, size_t d, F&& f) {
-  const size_t step = block_rows(d);
-  for (size_t first = 0; first < n; first += step) {
-    f(first, std::min(step, n - first));
-  }
-}
-
-CodecParams codec_params(int d, int bits, bool learned) {
-  require_faiss(d >= 1, "d", "at least 1", d);
-  CodecParams params;
-  params.d = static_cast<size_t>(d);
-  params.bits = bits;
-  params.frame = learned ? FrameKind::learned : FrameKind::rotor_layers;
-  return params;
-}
-
-int checked_dimension(const CodecParams& params) {
-  require_faiss(params.d >= 1 && params.d <= std::numeric_limits<int>::max(), "d",
-                "1 to 2147483647", params.d);
-  return static_cast<int>(params.d);
-}
-
-Metric core_metric(faiss::MetricType metric) {
-  require_faiss(metric == faiss::METRIC_L2 || metric == faiss::METRIC_INNER_PRODUCT, "metric",
-                "METRIC_L2 or METRIC_INNER_PRODUCT", static_cast<int>(metric));
-  return metric == faiss::METRIC_L2 ? Metric::l2 : Metric::inner_product;
-}
-
-size_t checked_count(idx_t n, const char* what = "n") {
-  require_faiss(n >= 0, what, "at least 0", n);
-  return static_cast<size_t>(n);
-}
-
-/// The mean of all rows, summed in double in order: the same for every thread count.
-std::vector<float> mean_row(const float* x, size_t n, size_t d) {
-  std::vector<double> sum(d, 0.0);
-  for (size_t i = 0; i < n; ++i) {
-    for (size_t j = 0; j < d; ++j) {
-      sum[j] += x[i * d + j];
-    }
-  }
-  std::vector<float> mean(d);
-  std::transform(sum.begin(), sum.end(), mean.begin(),
-                 [n](double s) { return static_cast<float>(s / static_cast<double>(n)); });
-  return mean;
-}
-
-/// Row i of the sample: one from each of `rows` equal strata, so that sorted input is covered
-/// evenly and periodic input does not alias.
-std::vector<float> sample_rows(const float* x, size_t n, size_t d, uint64_t seed) {
-  const size_t rows = std::min(n, max_train_rows);
-  std::vector<float> sample(rows * d);
-  Rng rng(seed, max_train_rows);
-  for (size_t i = 0; i < rows; ++i) {
-    const size_t begin = i * n / rows;
-    const size_t end = (i + 1) * n / rows;
-    const size_t row = begin + static_cast<size_t>(rng.below(end - begin));
-    std::copy_n(x + row * d, d, sample.begin() + static_cast<std::ptrdiff_t>(i * d));
-  }
-  return sample;
-}
-
-/// Smallest is nearest in the core, FAISS wants similarities for inner products, and pads with the
-/// largest finite number where the core pads with infinity.
-void to_faiss_distances(Metric metric, size_t n, float* distances) {
-  constexpr float worst = std::numeric_limits<float>::max();
-  for (size_t i = 0; i < n; ++i) {
-    const float distance = std::min(distances[i], worst);
-    distances[i] = metric == Metric::l2 ? distance : -distance;
-  }
-}
-
-/// FAISS's selector inside the core's scan. Does not own it.
-class SelectorFilter final : public IdFilter {
- public:
-  explicit SelectorFilter(const faiss::IDSelector& sel) : sel_(sel) {}
-  bool allows(int64_t id) const override { return sel_.is_member(id); }
-
- private:
-  const faiss::IDSelector& sel_;
-};
 
 /// The parameters of one call together with the filter they point to.
 struct Call {
@@ -125,34 +31,6 @@ struct Call {
   SearchParams params;
   std::unique_ptr<SelectorFilter> filter;
 };
-
-/// Factors are uf16 (codec.h): the upper byte is the exponent, 255 in infinity and NaN.
-bool is_finite_uf16(const uint8_t* bytes) {
-  return bytes[1] != 0xFF;
-}
-
-bool is_finite_float(const uint8_t* bytes) {
-  float value;
-  std::memcpy(&value, bytes, sizeof(value));
-  return std::isfinite(value);
-}
-
-bool has_finite_factors(const CodeLayout& layout, const uint8_t* code) {
-  const uint8_t* scan = code + layout.scan_factor_offset();
-  bool finite = is_finite_uf16(scan) && is_finite_float(scan + 2);
-  const uint8_t* factor = code + layout.factor_offset();
-  for (size_t i = 0; i < layout.factor_count(); ++i) {
-    finite = finite && (layout.wide_factors ? is_finite_float(factor + 4 * i)
-                                            : is_finite_uf16(factor + 2 * i));
-  }
-  return finite;
-}
-
-std::vector<uint8_t> serialized(const Codec& codec) {
-  ByteWriter out;
-  codec.write(out);
-  return out.take();
-}
 
 }  // namespace
 
@@ -185,7 +63,7 @@ void IndexRotorQuant::train(idx_t n, const float* x) {
     Space centred{space.metric, mean_row(x, rows, dim)};
     if (learned) {
       Codec fresh(codec.params());
-      const std::vector<float> sample = sample_rows(x, rows, dim, codec.params().seed);
+      const std::vector<float> sample = rows_of(x, sampled_rows(rows, codec.params().seed), dim);
       std::vector<float> residuals(sample.size());
       std::vector<float> unused(sample.size() / dim);
       centred.split(sample.data(), unused.size(), dim, residuals.data(), unused.data());
@@ -203,21 +81,23 @@ void IndexRotorQuant::add(idx_t n, const float* x) {
   require_faiss(codec.is_trained(), "add: index", "a trained one", "an untrained one");
   const auto dim = static_cast<size_t>(d);
   const size_t before = store.size();
-  faiss_boundary([&] { require_finite(x, rows, dim, "add: x"); });
-  try {
-    if (rows > before / 4) {
-      store.reserve(before + rows);  // exact; small additions keep growing geometrically
+  faiss_boundary([&] {
+    require_finite(x, rows, dim, "add: x");
+    try {
+      if (rows > before / 4) {
+        store.reserve(before + rows);  // exact; small additions keep growing geometrically
+      }
+      std::vector<uint8_t> codes;
+      for_blocks(rows, dim, [&](size_t first, size_t count) {
+        codes.resize(count * codec.code_bytes());
+        sa_encode(static_cast<idx_t>(count), x + first * dim, codes.data());
+        store.append(codes.data(), count);
+      });
+    } catch (...) {
+      store.truncate(before);
+      throw;
     }
-    std::vector<uint8_t> codes;
-    for_blocks(rows, dim, [&](size_t first, size_t count) {
-      codes.resize(count * codec.code_bytes());
-      sa_encode(static_cast<idx_t>(count), x + first * dim, codes.data());
-      store.append(codes.data(), count);
-    });
-  } catch (...) {
-    store.truncate(before);
-    throw;
-  }
+  });
   ntotal = static_cast<idx_t>(store.size());
 }
 
@@ -274,21 +154,11 @@ void IndexRotorQuant::range_search(idx_t n, const float* x, float radius,
   const std::vector<std::vector<RangeHit>> hits = faiss_boundary([&] {
     return rotorquant::range_search(codec, space, store, x, queries, sign * radius, call.params);
   });
-  // FAISS's two steps: lims first holds counts, and do_allocation() makes offsets of them.
-  for (size_t i = 0; i < queries; ++i) {
-    result->lims[i] = hits[i].size();
-  }
-  result->do_allocation();
-  for (size_t i = 0; i < queries; ++i) {
-    for (size_t j = 0; j < hits[i].size(); ++j) {
-      result->labels[result->lims[i] + j] = hits[i][j].id;
-      result->distances[result->lims[i] + j] = sign * hits[i][j].distance;
-    }
-  }
+  to_faiss_ranges(space.metric, hits, *result);
 }
 
 void IndexRotorQuant::reset() {
-  store.clear();
+  faiss_boundary([&] { store.clear(); });
   ntotal = 0;
 }
 
@@ -299,12 +169,14 @@ size_t IndexRotorQuant::remove_ids(const faiss::IDSelector& sel) {
       continue;
     }
     if (kept != i) {
-      store.copy_within(i, kept);
+      faiss_boundary([&] { store.copy_within(i, kept); });
     }
     ++kept;
   }
   const size_t removed = store.size() - kept;
-  store.truncate(kept);
+  if (removed != 0) {
+    faiss_boundary([&] { store.truncate(kept); });
+  }
   ntotal = static_cast<idx_t>(kept);
   return removed;
 }
@@ -368,12 +240,15 @@ void IndexRotorQuant::sa_encode(idx_t n, const float* x, uint8_t* bytes) const {
   std::vector<float> residuals;
   std::vector<float> additive;
   faiss_boundary([&] {
-    require_finite(x, rows, dim, "encode: x");
     for_blocks(rows, dim, [&](size_t first, size_t count) {
+      if (!all_finite(x + first * dim, count * dim)) {
+        require_finite(x, rows, dim, "encode: x");  // names the row
+      }
       residuals.resize(count * dim);
       additive.resize(count);
       space.split(x + first * dim, count, dim, residuals.data(), additive.data());
-      codec.encode(residuals.data(), additive.data(), count, bytes + first * codec.code_bytes());
+      codec.encode(residuals.data(), additive.data(), count, bytes + first * codec.code_bytes(),
+                   encode_effort);
     });
   });
 }

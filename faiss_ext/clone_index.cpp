@@ -11,11 +11,16 @@
 
 #include <type_traits>
 #include <typeinfo>
+#include <utility>
+#include <vector>
 
+#include "faiss_ext/IndexIVFRotorQuant.h"
 #include "faiss_ext/IndexRotorQuant.h"
 #include "faiss_ext/IndexRotorQuantReference.h"
 #include "faiss_ext/boundary.h"
 #include "faiss_ext/index_tree.h"
+#include "faiss_ext/ivf_id_map.h"
+#include "faiss_ext/several.h"
 
 namespace rotorquant {
 namespace {
@@ -33,11 +38,9 @@ void copy_base(const faiss::Index& from, faiss::Index& to) {
 
 template <class IdMap>
 IndexPtr clone_id_map(const IdMap& index) {
-  auto copy = std::make_unique<IdMap>();
+  auto copy = make_id_map<IdMap>(rotorquant::clone_index(index.index));
   copy_base(index, *copy);
   copy->id_map = index.id_map;
-  copy->index = rotorquant::clone_index(index.index).release();
-  copy->own_fields = true;
   if constexpr (std::is_same_v<IdMap, faiss::IndexIDMap2>) {
     copy->rev_map = index.rev_map;
   }
@@ -87,21 +90,104 @@ IndexPtr clone_hnsw(const faiss::IndexHNSW& index) {
   return copy;
 }
 
+void copy_nsg(const faiss::IndexNSG& index, faiss::IndexNSG& copy) {
+  copy_base(index, copy);
+  copy.nsg = index.nsg;
+  if (index.nsg.final_graph != nullptr) {
+    copy.nsg.final_graph = std::make_shared<faiss::nsg::Graph<int>>(*index.nsg.final_graph);
+  }
+  copy.is_built = index.is_built;
+  copy.GK = index.GK;
+  copy.build_type = index.build_type;
+  copy.nndescent_S = index.nndescent_S;
+  copy.nndescent_R = index.nndescent_R;
+  copy.nndescent_L = index.nndescent_L;
+  copy.nndescent_iter = index.nndescent_iter;
+}
+
 IndexPtr clone_nsg(const faiss::IndexNSG& index) {
   auto copy = wrap<faiss::IndexNSG>(rotorquant::clone_index(index.storage), index.nsg.R);
-  copy_base(index, *copy);
-  copy->nsg = index.nsg;
-  if (index.nsg.final_graph != nullptr) {
-    copy->nsg.final_graph = std::make_shared<faiss::nsg::Graph<int>>(*index.nsg.final_graph);
-  }
-  copy->is_built = index.is_built;
-  copy->GK = index.GK;
-  copy->build_type = index.build_type;
-  copy->nndescent_S = index.nndescent_S;
-  copy->nndescent_R = index.nndescent_R;
-  copy->nndescent_L = index.nndescent_L;
-  copy->nndescent_iter = index.nndescent_iter;
+  copy_nsg(index, *copy);
   return copy;
+}
+
+/// A graph over floats of its own: faiss::clone_index of 1.7.3 makes its base class of it, which
+/// cannot be written.
+template <class FlatGraph>
+std::unique_ptr<FlatGraph> empty_flat_graph(const FlatGraph& index) {
+  auto copy = std::make_unique<FlatGraph>();
+  copy->storage = rotorquant::clone_index(index.storage).release();
+  copy->own_fields = true;
+  return copy;
+}
+
+IndexPtr clone_flat_graph(const faiss::IndexHNSWFlat& index) {
+  auto copy = empty_flat_graph(index);
+  copy_base(index, *copy);
+  copy->hnsw = index.hnsw;
+  return copy;
+}
+
+IndexPtr clone_flat_graph(const faiss::IndexNSGFlat& index) {
+  auto copy = empty_flat_graph(index);
+  copy_nsg(index, *copy);
+  return copy;
+}
+
+/// What FAISS can clone, but for coarse quantizers, which are cloned here.
+IndexPtr clone_by_faiss(const faiss::Index& index) {
+  IndexPtr copy(faiss::clone_index(&index));
+  if (auto* ivf = dynamic_cast<faiss::IndexIVF*>(copy.get())) {
+    IndexPtr quantizer =
+        rotorquant::clone_index(dynamic_cast<const faiss::IndexIVF&>(index).quantizer);
+    if (ivf->own_fields) {
+      delete ivf->quantizer;
+    }
+    ivf->quantizer = quantizer.release();
+    ivf->own_fields = true;
+  }
+  return copy;
+}
+
+IndexPtr clone_ivf(const IndexIVFRotorQuant& index) {
+  const InvertedFile* file = index.file();
+  require_faiss(file != nullptr || index.ntotal == 0, "clone_index: inverted lists", "ours",
+                "others");
+  auto copy = std::make_unique<IndexIVFRotorQuant>();
+  copy_base(index, *copy);
+  copy->nlist = index.nlist;
+  copy->code_size = index.code_size;
+  copy->quantizer_trains_alone = index.quantizer_trains_alone;
+  copy->cp = index.cp;
+  copy->nprobe = index.nprobe;
+  copy->max_codes = index.max_codes;
+  copy->parallel_mode = index.parallel_mode;
+  copy->by_residual = index.by_residual;
+  copy->direct_map = index.direct_map;
+  copy->codec = index.codec;
+  copy->geometry = index.geometry;
+  copy->coarse_from_geometry = index.coarse_from_geometry;
+  copy->refine_error_scale = index.refine_error_scale;
+  copy->k_factor = index.k_factor;
+  copy->quantizer = rotorquant::clone_index(index.quantizer).release();
+  copy->own_fields = true;
+  if (file == nullptr) {
+    copy->replace_invlists(new faiss::ArrayInvertedLists(index.nlist, index.code_size), true);
+    return copy;
+  }
+  auto lists = std::make_unique<RotorQuantInvertedLists>(index.geometry);
+  lists->file = *file;
+  copy->replace_invlists(lists.release(), true);
+  return copy;
+}
+
+template <class Several>
+IndexPtr clone_several(const Several& index) {
+  std::vector<IndexPtr> parts;
+  for (int i = 0; i < index.count(); ++i) {
+    parts.push_back(rotorquant::clone_index(index.at(i)));
+  }
+  return make_several<Several>(std::move(parts), has_successive_ids(index));
 }
 
 /// `index` as a T when it is exactly one: a derived type may hold more than we would copy.
@@ -114,14 +200,17 @@ IndexPtr clone_tree(const faiss::Index& index) {
   if (const auto* own = exactly<IndexRotorQuant>(index)) {
     return std::make_unique<IndexRotorQuant>(*own);
   }
+  if (const auto* ivf = exactly<IndexIVFRotorQuant>(index)) {
+    return clone_ivf(*ivf);
+  }
   if (const auto* reference = exactly<IndexRotorQuantReference>(index)) {
     return std::make_unique<IndexRotorQuantReference>(*reference);
   }
-  if (const auto* id_map2 = exactly<faiss::IndexIDMap2>(index)) {
-    return clone_id_map(*id_map2);
+  if (is_id_map<faiss::IndexIDMap2>(index)) {
+    return clone_id_map(dynamic_cast<const faiss::IndexIDMap2&>(index));
   }
-  if (const auto* id_map = exactly<faiss::IndexIDMap>(index)) {
-    return clone_id_map(*id_map);
+  if (is_id_map<faiss::IndexIDMap>(index)) {
+    return clone_id_map(dynamic_cast<const faiss::IndexIDMap&>(index));
   }
   if (const auto* transformed = exactly<faiss::IndexPreTransform>(index)) {
     return clone_transformed(*transformed);
@@ -138,25 +227,37 @@ IndexPtr clone_tree(const faiss::Index& index) {
   if (const auto* nsg = exactly<faiss::IndexNSG>(index)) {
     return clone_nsg(*nsg);
   }
+  if (const auto* shards = exactly<faiss::IndexShards>(index)) {
+    return clone_several(*shards);
+  }
+  if (const auto* replicas = exactly<faiss::IndexReplicas>(index)) {
+    return clone_several(*replicas);
+  }
+  if (const auto* flat_hnsw = exactly<faiss::IndexHNSWFlat>(index)) {
+    return clone_flat_graph(*flat_hnsw);
+  }
+  if (const auto* flat_nsg = exactly<faiss::IndexNSGFlat>(index)) {
+    return clone_flat_graph(*flat_nsg);
+  }
   require_faiss(false, "clone_index: type above an index of ours", "one of those in index_tree.h",
                 typeid(index).name());
   return nullptr;  // not reached
 }
 
-/// faiss::clone_index of 1.7.3 knows no IndexRefine, whatever it holds.
-bool is_refine(const faiss::Index& index) {
-  return typeid(index) == typeid(faiss::IndexRefine) ||
-         typeid(index) == typeid(faiss::IndexRefineFlat);
+/// What faiss::clone_index of 1.7.3 does not know, whatever it holds.
+bool needs_clone_tree(const faiss::Index& index) {
+  return contains_rotorquant(index) || typeid(index) == typeid(faiss::IndexRefine) ||
+         typeid(index) == typeid(faiss::IndexRefineFlat) ||
+         typeid(index) == typeid(faiss::IndexHNSWFlat) ||
+         typeid(index) == typeid(faiss::IndexNSGFlat);
 }
 
 }  // namespace
 
 IndexPtr clone_index(const faiss::Index* index) {
   require_faiss(index != nullptr, "clone_index: index", "one", "none");
-  return faiss_boundary([&] {
-    return contains_rotorquant(*index) || is_refine(*index) ? clone_tree(*index)
-                                                            : IndexPtr(faiss::clone_index(index));
-  });
+  return faiss_boundary(
+      [&] { return needs_clone_tree(*index) ? clone_tree(*index) : clone_by_faiss(*index); });
 }
 
 }  // namespace rotorquant

@@ -4,7 +4,10 @@
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexIDMap.h>
+#include <faiss/IndexIVF.h>
+#include <faiss/IndexIVFFlat.h>
 #include <faiss/IndexNSG.h>
+#include <faiss/IndexPQ.h>
 #include <faiss/IndexPreTransform.h>
 #include <faiss/IndexRefine.h>
 #include <faiss/VectorTransform.h>
@@ -16,10 +19,13 @@
 #include <utility>
 #include <vector>
 
+#include "faiss_ext/IndexIVFRotorQuant.h"
 #include "faiss_ext/IndexRotorQuant.h"
 #include "faiss_ext/IndexRotorQuantReference.h"
 #include "faiss_ext/boundary.h"
+#include "faiss_ext/index_parts.h"
 #include "faiss_ext/index_tree.h"
+#include "faiss_ext/ivf_id_map.h"
 
 namespace rotorquant {
 namespace {
@@ -68,11 +74,11 @@ IndexPtr parse_id_map(int d, const std::string& text, faiss::MetricType metric) 
   auto inner = without_prefix(text, "IDMap2,");
   inner = inner ? inner : without_suffix(text, ",IDMap2");
   if (inner) {
-    return wrap<faiss::IndexIDMap2>(make_index(d, *inner, metric));
+    return make_id_map<faiss::IndexIDMap2>(make_index(d, *inner, metric));
   }
   inner = without_prefix(text, "IDMap,");
   inner = inner ? inner : without_suffix(text, ",IDMap");
-  return inner ? wrap<faiss::IndexIDMap>(make_index(d, *inner, metric)) : nullptr;
+  return inner ? make_id_map<faiss::IndexIDMap>(make_index(d, *inner, metric)) : nullptr;
 }
 
 IndexPtr parse_refine(int d, const std::string& text, faiss::MetricType metric) {
@@ -165,22 +171,85 @@ IndexPtr parse_graph(int d, const std::string& text, faiss::MetricType metric) {
                             : make_graph<faiss::IndexNSG>(std::move(storage), degree);
 }
 
-IndexPtr parse_code(int d, const std::string& text, faiss::MetricType metric) {
-  static const std::regex pattern("(O?)RQ([1-8])(mse)?|RQ([1-8])ref");
+/// The parameters behind "RQ3" or "ORQ2mse"; nothing for other words.
+std::optional<CodecParams> parse_codec(int d, const std::string& text) {
+  static const std::regex pattern("(O?)RQ([1-8])(mse)?");
   std::smatch match;
   if (!std::regex_match(text, match, pattern)) {
+    return std::nullopt;
+  }
+  CodecParams params = codec_params(d, std::stoi(match[2].str()), match[1].length() != 0);
+  params.signs = !match[3].matched;
+  return params;
+}
+
+IndexPtr parse_code(int d, const std::string& text, faiss::MetricType metric) {
+  static const std::regex reference("RQ([1-8])ref");
+  std::smatch match;
+  if (std::regex_match(text, match, reference)) {
+    return std::make_unique<IndexRotorQuantReference>(d, std::stoi(match[1].str()), metric);
+  }
+  const std::optional<CodecParams> params = parse_codec(d, text);
+  return params ? std::make_unique<IndexRotorQuant>(*params, metric) : nullptr;
+}
+
+/// A coarse quantizer with what IndexIVF has to know about it.
+struct CoarseQuantizer {
+  IndexPtr index;
+  size_t nlist = 0;
+  char trains_alone = 0;
+  faiss::ClusteringParameters clustering;
+};
+
+/// FAISS's own parser makes the quantizer: it comes with an IndexIVFFlat, which is thrown away.
+CoarseQuantizer faiss_quantizer(int d, const std::string& text, faiss::MetricType metric) {
+  const IndexPtr made(faiss::index_factory(d, (text + ",Flat").c_str(), metric));
+  auto* ivf = dynamic_cast<faiss::IndexIVF*>(made.get());
+  require_faiss(ivf != nullptr && ivf->own_fields, "index_factory: coarse quantizer",
+                "IVF or IMI, as FAISS writes them", text);
+  ivf->own_fields = false;
+  return {IndexPtr(ivf->quantizer), ivf->nlist, ivf->quantizer_trains_alone, ivf->cp};
+}
+
+/// "IVF4096", "IVF4096_HNSW32", "IMI2x8" and "IVF65536(...)", where the parentheses hold any index,
+/// ours among them, or IVF256,HNSW32: short for IVF256_HNSW32,Flat, centroids of centroids.
+CoarseQuantizer parse_quantizer(int d, const std::string& text, faiss::MetricType metric) {
+  static const std::regex nested("IVF([0-9]{1,9})\\((.+)\\)");
+  static const std::regex two_level("IVF([0-9]+),HNSW([0-9]*)");
+  std::smatch match;
+  if (!std::regex_match(text, match, nested)) {
+    return faiss_quantizer(d, text, metric);
+  }
+  const std::string inner = std::regex_replace(match[2].str(), two_level, "IVF$1_HNSW$2,Flat",
+                                               std::regex_constants::format_first_only);
+  // 2: centroids by k-means on a flat index, then added to the quantizer.
+  CoarseQuantizer coarse{make_index(d, inner, metric), std::stoul(match[1].str()), 2, {}};
+  coarse.clustering.niter = 10;  // FAISS's number for coarse quantizers
+  coarse.clustering.spherical = metric == faiss::METRIC_INNER_PRODUCT;
+  if (auto* ivf = dynamic_cast<faiss::IndexIVF*>(coarse.index.get())) {
+    constexpr size_t useful_nprobe = 16;  // one list of centroids would miss many
+    ivf->nprobe = std::min(ivf->nlist, useful_nprobe);
+  }
+  return coarse;
+}
+
+IndexPtr parse_ivf(int d, const std::string& text, faiss::MetricType metric) {
+  const std::vector<size_t> commas = top_level_positions(text, ",");
+  if (commas.empty() || !(text.starts_with("IVF") || text.starts_with("IMI"))) {
     return nullptr;
   }
-  if (match[4].matched) {
-    return std::make_unique<IndexRotorQuantReference>(d, std::stoi(match[4].str()), metric);
+  const std::optional<CodecParams> params = parse_codec(d, text.substr(commas.front() + 1));
+  if (!params) {
+    return nullptr;
   }
-  require_faiss(d >= 1, "index_factory: d", "at least 1", d);
-  CodecParams params;
-  params.d = static_cast<size_t>(d);
-  params.bits = std::stoi(match[2].str());
-  params.signs = !match[3].matched;
-  params.frame = match[1].length() == 0 ? FrameKind::rotor_layers : FrameKind::learned;
-  return std::make_unique<IndexRotorQuant>(params, metric);
+  CoarseQuantizer coarse = parse_quantizer(d, text.substr(0, commas.front()), metric);
+  auto index =
+      std::make_unique<IndexIVFRotorQuant>(coarse.index.get(), *params, coarse.nlist, metric);
+  index->own_fields = true;
+  coarse.index.release();  // NOLINT(bugprone-unused-return-value): index has it now
+  index->quantizer_trains_alone = coarse.trains_alone;
+  index->cp = coarse.clustering;
+  return index;
 }
 
 IndexPtr make_index(int d, const std::string& text, faiss::MetricType metric) {
@@ -188,13 +257,11 @@ IndexPtr make_index(int d, const std::string& text, faiss::MetricType metric) {
     return IndexPtr(faiss::index_factory(d, text.c_str(), metric));
   }
   for (const auto parse :
-       {parse_id_map, parse_refine, parse_transformed, parse_graph, parse_code}) {
+       {parse_id_map, parse_refine, parse_transformed, parse_graph, parse_ivf, parse_code}) {
     if (IndexPtr index = parse(d, text, metric)) {
       return index;
     }
   }
-  require_faiss(!text.starts_with("IVF") && !text.starts_with("IMI"), "index_factory",
-                "a flat index or a graph: inverted lists of rotor codes are not there yet", text);
   require_faiss(false, "index_factory: code", allowed_codes, text);
   return nullptr;  // not reached
 }
@@ -246,6 +313,34 @@ std::string describe_chain(const faiss::IndexPreTransform& index) {
   return text + reverse_index_factory(*index.index);
 }
 
+std::string describe_ivf(const IndexIVFRotorQuant& index) {
+  const std::string lists = "IVF" + std::to_string(index.nlist);
+  const faiss::Index& quantizer = *index.quantizer;
+  if (dynamic_cast<const faiss::IndexFlat*>(&quantizer) != nullptr) {
+    return lists + "," + index.code_name();
+  }
+  if (const auto* imi = dynamic_cast<const faiss::MultiIndexQuantizer*>(&quantizer)) {
+    return "IMI" + std::to_string(imi->pq.M) + "x" + std::to_string(imi->pq.nbits) + "," +
+           index.code_name();
+  }
+  if (const auto* hnsw = dynamic_cast<const faiss::IndexHNSWFlat*>(&quantizer)) {
+    return lists + "_HNSW" + std::to_string(hnsw->hnsw.nb_neighbors(1)) + "," + index.code_name();
+  }
+  if (const auto* nsg = dynamic_cast<const faiss::IndexNSGFlat*>(&quantizer)) {
+    return lists + "_NSG" + std::to_string(nsg->nsg.R) + "," + index.code_name();
+  }
+  if (const auto* two_level = dynamic_cast<const faiss::IndexIVFFlat*>(&quantizer)) {
+    std::string inner = "IVF" + std::to_string(two_level->nlist);
+    if (const auto* top = dynamic_cast<const faiss::IndexHNSWFlat*>(two_level->quantizer)) {
+      inner += ",HNSW" + std::to_string(top->hnsw.nb_neighbors(1));
+    } else {
+      inner += ",Flat";
+    }
+    return lists + "(" + inner + ")," + index.code_name();
+  }
+  return lists + "(" + reverse_index_factory(quantizer) + ")," + index.code_name();
+}
+
 }  // namespace
 
 IndexPtr index_factory(int d, const std::string& description, faiss::MetricType metric) {
@@ -255,6 +350,9 @@ IndexPtr index_factory(int d, const std::string& description, faiss::MetricType 
 std::string reverse_index_factory(const faiss::Index& index) {
   if (const auto* own = dynamic_cast<const IndexRotorQuant*>(&index)) {
     return own->name();
+  }
+  if (const auto* ivf = dynamic_cast<const IndexIVFRotorQuant*>(&index)) {
+    return describe_ivf(*ivf);
   }
   if (const auto* reference = dynamic_cast<const IndexRotorQuantReference*>(&index)) {
     return reference->name();

@@ -15,10 +15,12 @@ namespace rotorquant {
 ///   RQ3mse, ORQ2mse   all bits to levels, no QJL sign
 ///   RQ1ref .. RQ8ref  the published algorithm, for comparison
 ///
-/// alone or inside IDMap, IDMap2, vector transforms (PCA64,RQ4), RFlat and Refine(...), HNSW32,RQ8
-/// and NSG32,RQ8. Whatever names none of these goes to faiss::index_factory unchanged, so RQ8x8
-/// stays FAISS's residual quantiser. Below a vector transform RQ counts as untrained, so that
-/// FAISS trains its centre together with the transform.
+/// alone, in inverted lists (IVF1024,RQ3 with any coarse quantizer FAISS can write: IVF1024_HNSW32,
+/// IMI2x8, or with any index in parentheses: IVF1024(RQ8), IVF65536(IVF256,HNSW32), the last with
+/// an nprobe of 16 of its own), and inside IDMap, IDMap2, vector transforms (PCA64,RQ4), RFlat and
+/// Refine(...), HNSW32,RQ8 and NSG32,RQ8. Whatever names none of these goes to faiss::index_factory
+/// unchanged, so RQ8x8 stays FAISS's residual quantiser. Below a vector transform RQ counts as
+/// untrained, so that FAISS trains its centre together with the transform.
 ///
 /// The whole tree belongs to the returned index (own_fields is set throughout). Throws
 /// faiss::FaissException that says what is allowed. Thread-safe.

@@ -3,10 +3,13 @@
 
 #include <faiss/index_io.h>
 
+#include <algorithm>
+
 #include "faiss_ext/boundary.h"
 #include "faiss_ext/faiss_bytes.h"
 #include "faiss_ext/tree_io.h"
 #include "rotorquant/container.h"
+#include "rotorquant/mapped_file.h"
 
 namespace rotorquant {
 namespace {
@@ -15,10 +18,10 @@ using IndexPtr = std::unique_ptr<faiss::Index>;
 
 constexpr size_t magic_bytes = 8;  // what looks_like_container wants to see
 
-ContainerWriter sections_of(const faiss::Index* index) {
+ContainerWriter sections_of(const faiss::Index* index, bool mappable = false) {
   require(index != nullptr, "write: index", "one", "none");
   ContainerWriter out;
-  add_sections(*index, out);
+  add_sections(*index, out, mappable);
   return out;
 }
 
@@ -40,6 +43,35 @@ void write_index(const faiss::Index* index, const std::string& path) {
   faiss_boundary([&] {
     const ContainerWriter out = sections_of(index);
     write_file(path, [&](ByteSink& sink) { out.write(sink); });
+  });
+}
+
+void write_mappable_index(const faiss::Index* index, const std::string& path) {
+  faiss_boundary([&] {
+    const ContainerWriter out = sections_of(index, true);
+    write_file(path, [&](ByteSink& sink) { out.write(sink); });
+  });
+}
+
+IndexPtr map_index(const std::string& path) {
+  return faiss_boundary([&] {
+    const std::shared_ptr<const MappedFile> file = MappedFile::open(path);
+    require(looks_like_container(file->bytes()), path, "an index file of ours", "another");
+    MemorySource source(file->bytes());
+    ContainerReader container(source);
+    const auto& sections = container.sections();
+    const bool mappable = std::any_of(sections.begin(), sections.end(), [](const auto& section) {
+      return section.name.ends_with(".scan");
+    });
+    return mappable ? map_sections(container, file) : read_sections(container);
+  });
+}
+
+void verify_index(const std::string& path) {
+  faiss_boundary([&] {
+    FileSource source(path);
+    ContainerReader container(source);
+    container.finish();
   });
 }
 

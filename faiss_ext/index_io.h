@@ -24,6 +24,21 @@ void write_index(const faiss::Index* index, const std::string& path);
 void write_index(const faiss::Index* index, faiss::IOWriter* writer);
 std::vector<uint8_t> serialize_index(const faiss::Index* index);
 
+/// A file that map_index can use in place, and read_index can read like any other. Codes of ours in
+/// it are ordered for this machine's kernels (ROTORQUANT_SIMD); elsewhere map_index reorders them
+/// at opening, into memory. Inverted lists must be ours.
+void write_mappable_index(const faiss::Index* index, const std::string& path);
+
+/// Opens such a file without reading codes: they stay in it, and the system keeps in memory what
+/// searches touch (docs/format.md says how much that is). The result is read-only: what would
+/// change codes throws. Header, table and small sections are checked, codes are not: use
+/// verify_index. Files without mappable codes are read as read_index reads them. The file must not
+/// be changed meanwhile; replacing it by write_index or write_mappable_index is fine.
+std::unique_ptr<faiss::Index> map_index(const std::string& path);
+
+/// Reads a file of ours and checks every byte against its checksums; throws if one is wrong.
+void verify_index(const std::string& path);
+
 /// A file of ours is refused unless every byte is right. A file that is none of ours is handed to
 /// faiss::read_index.
 std::unique_ptr<faiss::Index> read_index(const std::string& path);

@@ -6,16 +6,34 @@
 #include <faiss/IndexNSG.h>
 #include <faiss/IndexPreTransform.h>
 #include <faiss/IndexRefine.h>
+#include <faiss/IndexReplicas.h>
+#include <faiss/IndexShards.h>
 
 #include <algorithm>
 
+#include "faiss_ext/IndexIVFRotorQuant.h"
 #include "faiss_ext/IndexRotorQuant.h"
 #include "faiss_ext/IndexRotorQuantReference.h"
 
 namespace rotorquant {
 namespace {
 
-/// The one or two pointers a wrapper holds, null where it is not set.
+std::vector<faiss::Index*> held_by_several(const faiss::Index& index) {
+  std::vector<faiss::Index*> parts;
+  if (const auto* shards = dynamic_cast<const faiss::IndexShards*>(&index)) {
+    for (int i = 0; i < shards->count(); ++i) {
+      parts.push_back(const_cast<faiss::Index*>(shards->at(i)));
+    }
+  }
+  if (const auto* replicas = dynamic_cast<const faiss::IndexReplicas*>(&index)) {
+    for (int i = 0; i < replicas->count(); ++i) {
+      parts.push_back(const_cast<faiss::Index*>(replicas->at(i)));
+    }
+  }
+  return parts;
+}
+
+/// The pointers a wrapper holds, null where it is not set.
 std::vector<faiss::Index*> held_indexes(const faiss::Index& index) {
   if (const auto* id_map = dynamic_cast<const faiss::IndexIDMap*>(&index)) {
     return {id_map->index};
@@ -32,7 +50,10 @@ std::vector<faiss::Index*> held_indexes(const faiss::Index& index) {
   if (const auto* nsg = dynamic_cast<const faiss::IndexNSG*>(&index)) {
     return {nsg->storage};
   }
-  return {};
+  if (const auto* ivf = dynamic_cast<const faiss::IndexIVF*>(&index)) {
+    return {ivf->quantizer};
+  }
+  return held_by_several(index);
 }
 
 }  // namespace
@@ -45,6 +66,7 @@ std::vector<faiss::Index*> sub_indexes(const faiss::Index& index) {
 
 bool is_rotorquant(const faiss::Index& index) {
   return dynamic_cast<const IndexRotorQuant*>(&index) != nullptr ||
+         dynamic_cast<const IndexIVFRotorQuant*>(&index) != nullptr ||
          dynamic_cast<const IndexRotorQuantReference*>(&index) != nullptr;
 }
 

@@ -11,14 +11,15 @@ namespace rotorquant {
 
 /// Indexes nest: FAISS's wrappers hold other indexes, which may be ours. These helpers walk such
 /// trees through IndexIDMap, IndexIDMap2, IndexPreTransform, IndexRefine, IndexRefineFlat,
-/// IndexHNSW and IndexNSG, the wrappers that may stand above an index of ours.
+/// IndexHNSW, IndexNSG, IndexShards and IndexReplicas, the wrappers that may stand above an index
+/// of ours, and through an IndexIVF to its coarse quantizer.
 
 /// The indexes directly below, in the order (base, refine) for IndexRefine; empty for a leaf and
 /// for every type not listed above. Borrowed; FAISS's wrappers do not pass constness on, so
 /// whoever may not change `index` must not change these either.
 std::vector<faiss::Index*> sub_indexes(const faiss::Index& index);
 
-/// IndexRotorQuant or IndexRotorQuantReference itself.
+/// IndexRotorQuant, IndexIVFRotorQuant or IndexRotorQuantReference itself.
 bool is_rotorquant(const faiss::Index& index);
 
 /// Whether an index of ours is at or below `index`: FAISS's own clone and I/O cannot handle it.

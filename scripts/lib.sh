@@ -19,10 +19,15 @@ build_packages=(
   libhdf5-dev libcli11-dev libfmt-dev nlohmann-json3-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
+# python3-faiss: what the tests of rotorquant.faiss load.
+python_packages=(python3-dev python3-venv python3-faiss)
 # Named with their version: another one formats and warns differently.
 lint_packages=(clang-format-14 clang-tidy-14 libomp-14-dev)
 # ThreadSanitizer understands LLVM's OpenMP, not GCC's.
 tsan_packages=(clang libclang-rt-14-dev libomp-14-dev)
+
+# scripts/test-neon, beside GoogleTest's sources
+neon_packages=(g++-aarch64-linux-gnu qemu-user)
 
 say() { printf '%s\n' "$*" >&2; }
 

@@ -10,13 +10,13 @@ namespace rotorquant {
 
 /// Factors are never negative, so their 16 bits hold no sign: 8 exponent and 8 mantissa bits, the
 /// full range of a float at twice bfloat16's precision, and one shift to decode.
-inline float decode_factor(uint16_t bits) {
+constexpr float decode_factor(uint16_t bits) {
   return std::bit_cast<float>(static_cast<uint32_t>(bits) << 15U);
 }
 
 /// Round to nearest, ties to even. value >= 0 and finite; a value that would round up to infinity
 /// becomes the largest finite factor.
-inline uint16_t encode_factor(float value) {
+constexpr uint16_t encode_factor(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t rounded = (bits + 0x3FFFU + ((bits >> 15U) & 1U)) >> 15U;
   constexpr uint32_t largest = 0xFEFFU;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -34,7 +35,10 @@ std::string child_output(const std::string& environment) {
   if (none) {
     return "";
   }
-  const std::string command = "env " + environment + " '" + self.string() +
+  // What runs a program for another processor (scripts/test-neon), if this is one.
+  const char* emulator = std::getenv("ROTORQUANT_TEST_EMULATOR");
+  const std::string command = "env " + environment + " " + (emulator == nullptr ? "" : emulator) +
+                              " '" + self.string() +
                               "' --gtest_filter=SimdDispatchChild.* "
                               "--gtest_also_run_disabled_tests 2>&1";
   const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), pclose);
@@ -55,6 +59,8 @@ class SimdDispatch : public testing::Test {
   }
 };
 
+const std::vector<std::string> known_names = {"scalar", "neon", "avx2", "avx512bw", "avx512vbmi"};
+
 std::string says_active(const std::string& name) {
   return "active=[" + name + "] error=[]";
 }
@@ -71,7 +77,7 @@ TEST_F(SimdDispatch, WithoutTheVariableTheBestSetIsActive) {
 
 TEST_F(SimdDispatch, EveryKnownNameIsForcedOrRefusedWithWhatRuns) {
   const std::vector<std::string> available = simd_available();
-  for (const std::string name : {"scalar", "avx2", "avx512vbmi"}) {
+  for (const std::string& name : known_names) {
     const std::string output = child_output("ROTORQUANT_SIMD=" + name);
     if (std::find(available.begin(), available.end(), name) != available.end()) {
       expect_contains(output, says_active(name));
@@ -90,7 +96,7 @@ TEST_F(SimdDispatch, AnUnknownNameIsRefusedWithTheKnownOnes) {
     const std::string output = child_output("ROTORQUANT_SIMD=" + name);
     expect_contains(output, "active=[] error=[rotorquant: ROTORQUANT_SIMD: expected ");
     expect_contains(output, "received " + name + "]");
-    for (const std::string known : {"scalar", "avx2", "avx512vbmi"}) {
+    for (const std::string& known : known_names) {
       expect_contains(output, known);
     }
   }
@@ -106,6 +112,7 @@ TEST(SimdAvailable, EndsWithScalarAndNamesEachSetOnce) {
 TEST(SimdAvailable, ABuiltSetIsAvailableExactlyWhereTheCpuHasItsBits) {
   for (const test_data::KernelSet& set : test_data::built_kernel_sets()) {
     const bool expected = set.name() == "avx2"         ? simd::cpu_has_avx2()
+                          : set.name() == "avx512bw"   ? simd::cpu_has_avx512bw()
                           : set.name() == "avx512vbmi" ? simd::cpu_has_avx512vbmi()
                                                        : true;
     EXPECT_EQ(set.runs_here(), expected) << set.name();

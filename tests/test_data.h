@@ -192,8 +192,14 @@ inline std::vector<KernelSet> built_kernel_sets() {
 #ifdef ROTORQUANT_HAVE_AVX512VBMI
       {&simd::avx512vbmi_kernels},
 #endif
+#ifdef ROTORQUANT_HAVE_AVX512BW
+      {&simd::avx512bw_kernels},
+#endif
 #ifdef ROTORQUANT_HAVE_AVX2
       {&simd::avx2_kernels},
+#endif
+#ifdef ROTORQUANT_HAVE_NEON
+      {&simd::neon_kernels},
 #endif
       {&simd::scalar_kernels},
   };

@@ -2,7 +2,6 @@
 #include "index_facts.h"
 
 #include <cxxabi.h>
-#include <faiss/IVFlib.h>
 #include <faiss/IndexIVF.h>
 #include <fmt/core.h>
 
@@ -11,8 +10,10 @@
 #include <memory>
 #include <typeinfo>
 
+#include "faiss_ext/IndexIVFRotorQuant.h"
 #include "faiss_ext/IndexRotorQuant.h"
 #include "faiss_ext/index_factory.h"
+#include "faiss_ext/index_parameters.h"
 
 namespace rotorquant::tools {
 namespace {
@@ -69,8 +70,12 @@ void add_code_size(const faiss::Index& index, Facts& facts) {
 }  // namespace
 
 std::vector<float> centre_of(const faiss::Index& index) {
-  const auto* ours = dynamic_cast<const IndexRotorQuant*>(&index);
-  return ours != nullptr ? ours->space.centre : std::vector<float>();
+  if (const auto* ours = dynamic_cast<const IndexRotorQuant*>(&index)) {
+    return ours->space.centre;
+  }
+  const auto* ivf = dynamic_cast<const IndexIVFRotorQuant*>(&index);
+  return ivf != nullptr && ivf->geometry != nullptr ? ivf->geometry->centre()
+                                                    : std::vector<float>();
 }
 
 std::string name_of(const faiss::Index& index) {
@@ -106,9 +111,13 @@ Facts facts_of(const faiss::Index& index) {
     add_codec_facts(ours->codec, facts);
     return facts;
   }
-  if (const faiss::IndexIVF* ivf = faiss::ivflib::try_extract_index_ivf(&index)) {
+  if (const faiss::IndexIVF* ivf = try_extract_index_ivf(&index)) {
     facts.emplace_back("inverted lists", std::to_string(ivf->nlist));
     facts.emplace_back("nprobe", std::to_string(ivf->nprobe));
+    if (const auto* own = dynamic_cast<const IndexIVFRotorQuant*>(ivf)) {
+      add_codec_facts(*own->codec, facts);
+      return facts;
+    }
   }
   add_code_size(index, facts);
   return facts;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "measure.h"
 
-#include <faiss/IVFlib.h>
 #include <faiss/IndexIVF.h>
 #include <faiss/impl/io.h>
 #include <fmt/core.h>
@@ -11,6 +10,7 @@
 #include <limits>
 
 #include "faiss_ext/index_io.h"
+#include "faiss_ext/index_parameters.h"
 #include "index_facts.h"
 #include "index_spec.h"
 #include "rotorquant/simd.h"
@@ -123,7 +123,7 @@ std::optional<double> distortion(faiss::Index& index, const float* base, size_t 
   double sum = 0.0;
   size_t counted = 0;
   try {
-    if (faiss::IndexIVF* ivf = faiss::ivflib::try_extract_index_ivf(&index)) {
+    if (faiss::IndexIVF* ivf = try_extract_index_ivf(&index)) {
       ivf->make_direct_map(true);  // an inverted file finds no vector by its id without one
     }
     for (size_t i = 0; i < rows; ++i) {

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "errors.h"
+#include "faiss_ext/IndexIVFRotorQuant.h"
 #include "faiss_ext/IndexRotorQuant.h"
 
 namespace rotorquant::tools {
@@ -31,7 +32,8 @@ std::optional<T> parse_number(const std::string& text) {
   return error == std::errc() && end == last ? std::optional<T>(value) : std::nullopt;
 }
 
-void set_error_scale(const ParamSetting& setting, SearchParametersRotorQuant& params) {
+template <class Params>
+void set_error_scale(const ParamSetting& setting, Params& params) {
   const auto value = parse_number<float>(setting.value);
   if (!value || !std::isfinite(*value) || *value < 0.0F) {
     refuse(setting, "a number of 0 or more");
@@ -39,7 +41,8 @@ void set_error_scale(const ParamSetting& setting, SearchParametersRotorQuant& pa
   params.refine_error_scale = *value;
 }
 
-void set_k_factor(const ParamSetting& setting, SearchParametersRotorQuant& params) {
+template <class Params>
+void set_k_factor(const ParamSetting& setting, Params& params) {
   const auto value = parse_number<uint32_t>(setting.value);
   if (!value || *value < 1) {
     refuse(setting, "a whole number of 1 or more");
@@ -47,7 +50,8 @@ void set_k_factor(const ParamSetting& setting, SearchParametersRotorQuant& param
   params.k_factor = *value;
 }
 
-void set_levels(const ParamSetting& setting, SearchParametersRotorQuant& params, size_t levels) {
+template <class Params>
+void set_levels(const ParamSetting& setting, Params& params, size_t levels) {
   const auto value = parse_number<uint32_t>(setting.value);
   if (!value || *value > levels) {
     refuse(setting, fmt::format("0 (all) to {}, the levels of this index", levels));
@@ -55,7 +59,8 @@ void set_levels(const ParamSetting& setting, SearchParametersRotorQuant& params,
   params.levels = *value;
 }
 
-void set_estimator(const ParamSetting& setting, SearchParametersRotorQuant& params, bool signs) {
+template <class Params>
+void set_estimator(const ParamSetting& setting, Params& params, bool signs) {
   if (setting.value == "rescaled") {
     params.estimator = Estimator::rescaled;
   } else if (setting.value == "strict" && signs) {
@@ -71,9 +76,17 @@ const std::vector<std::string>& rotorquant_params() {
   return names;
 }
 
-void set_rotorquant(const ParamSetting& setting, const IndexRotorQuant& index,
-                    SearchParametersRotorQuant& params) {
-  const CodeLayout& layout = index.codec.layout();
+const std::vector<std::string>& ivf_params() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all = rotorquant_params();
+    all.insert(all.end(), {"nprobe", "max_codes"});
+    return all;
+  }();
+  return names;
+}
+
+template <class Params>
+void set_rotorquant(const ParamSetting& setting, const CodeLayout& layout, Params& params) {
   if (setting.name == "refine_error_scale") {
     set_error_scale(setting, params);
   } else if (setting.name == "k_factor") {
@@ -82,6 +95,25 @@ void set_rotorquant(const ParamSetting& setting, const IndexRotorQuant& index,
     set_levels(setting, params, layout.levels);
   } else {
     set_estimator(setting, params, layout.signs);
+  }
+}
+
+void set_count(const ParamSetting& setting, size_t least, size_t& count) {
+  const auto value = parse_number<uint32_t>(setting.value);
+  if (!value || *value < least) {
+    refuse(setting, fmt::format("a whole number of {} or more", least));
+  }
+  count = *value;
+}
+
+void set_ivf(const ParamSetting& setting, const CodeLayout& layout,
+             SearchParametersIVFRotorQuant& params) {
+  if (setting.name == "nprobe") {
+    set_count(setting, 1, params.nprobe);
+  } else if (setting.name == "max_codes") {
+    set_count(setting, 1, params.max_codes);
+  } else {
+    set_rotorquant(setting, layout, params);
   }
 }
 
@@ -133,6 +165,9 @@ std::vector<std::string> allowed_params(const faiss::Index& index) {
   if (dynamic_cast<const IndexRotorQuant*>(&index) != nullptr) {
     return rotorquant_params();
   }
+  if (dynamic_cast<const IndexIVFRotorQuant*>(&index) != nullptr) {
+    return ivf_params();
+  }
   faiss::ParameterSpace space;
   space.initialize(&index);
   std::vector<std::string> names;
@@ -147,19 +182,25 @@ SearchSetup prepare_search(faiss::Index& index, const std::vector<ParamSetting>&
   SearchSetup setup;
   const std::vector<std::string> allowed = allowed_params(index);
   const auto* ours = dynamic_cast<const IndexRotorQuant*>(&index);
+  const auto* ivf = dynamic_cast<const IndexIVFRotorQuant*>(&index);
   auto params = std::make_unique<SearchParametersRotorQuant>();
-  params->threads = threads;
+  auto params_of_ivf = std::make_unique<SearchParametersIVFRotorQuant>();
+  params->threads = params_of_ivf->threads = threads;
   for (const ParamSetting& setting : settings) {
     if (!contains(allowed, setting.name)) {
       setup.unused.push_back(setting.name);
     } else if (ours != nullptr) {
-      set_rotorquant(setting, *ours, *params);
+      set_rotorquant(setting, ours->codec.layout(), *params);
+    } else if (ivf != nullptr) {
+      set_ivf(setting, ivf->codec->layout(), *params_of_ivf);
     } else {
       set_faiss(setting, index);
     }
   }
   if (ours != nullptr) {
     setup.params = std::move(params);
+  } else if (ivf != nullptr) {
+    setup.params = std::move(params_of_ivf);
   }
   return setup;
 }

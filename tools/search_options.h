@@ -19,8 +19,9 @@ struct ParamSetting {
 /// name comes twice.
 std::vector<ParamSetting> parse_params(const std::vector<std::string>& texts);
 
-/// The names that --param takes for this index: fields of SearchParametersRotorQuant for a
-/// rotorquant index, what faiss::ParameterSpace can set for others.
+/// The names that --param takes for this index: fields of SearchParametersRotorQuant (and
+/// SearchParametersIVFRotorQuant) for an index of ours, what faiss::ParameterSpace can set for
+/// others.
 std::vector<std::string> allowed_params(const faiss::Index& index);
 
 /// How searches of one index are made.

@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "rotorquant/aligned.h"
 #include "rotorquant/codec.h"
+#include "rotorquant/error.h"
 #include "rotorquant/page_buffer.h"
 
 namespace rotorquant {
@@ -40,6 +42,21 @@ class CodeStore {
   CodeStore() = default;
   /// Uses the kernels active now (simd.h) for its whole life.
   explicit CodeStore(const CodeLayout& layout);
+
+  /// Codes that are already in blocks and rows, in the active kernels' order; the buffers may be
+  /// views (page_buffer.h), then the store is read-only. Throws Error unless they are as long as
+  /// `size` codes are.
+  static CodeStore adopt(const CodeLayout& layout, size_t size, PageBuffer scan, PageBuffer rows) {
+    CodeStore store(layout);
+    store.size_ = size;
+    require(scan.size() == store.blocks() * store.block_bytes_, "blocks: bytes",
+            store.blocks() * store.block_bytes_, scan.size());
+    require(rows.size() == size * layout.row_bytes(), "rows: bytes", size * layout.row_bytes(),
+            rows.size());
+    store.scan_ = std::move(scan);
+    store.rows_ = std::move(rows);
+    return store;
+  }
 
   size_t size() const { return size_; }
   size_t blocks() const { return (size_ + block_vectors - 1) / block_vectors; }

@@ -79,7 +79,6 @@ TEST(IndexFactory, OtherErrors) {
   EXPECT_THAT(message_of([] { index_factory(8, "RQ3", faiss::METRIC_L1); }), HasSubstr("METRIC"));
   EXPECT_THAT(message_of([] { index_factory(8, "RQ3,Refine(RQ8"); }), HasSubstr("parentheses"));
   EXPECT_THAT(message_of([] { index_factory(8, "RQ3)"); }), HasSubstr("parentheses"));
-  EXPECT_THAT(message_of([] { index_factory(8, "IVF16,RQ3"); }), HasSubstr("inverted lists"));
   EXPECT_THAT(message_of([] { index_factory(8, "HNSW1,RQ3"); }), HasSubstr("degree"));
   EXPECT_NE(message_of([] { index_factory(8, "nonsense"); }), "");
   EXPECT_NE(message_of([] { index_factory(8, ""); }), "");

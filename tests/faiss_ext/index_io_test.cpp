@@ -114,7 +114,8 @@ INSTANTIATE_TEST_SUITE_P(Descriptions, RoundTrips,
                                          "L2norm,RQ3", "ITQ12,RQ3", "RQ3,RFlat", "ORQ3,Refine(SQ8)",
                                          "RQ2,Refine(RQ8)", "HNSW16,RQ6", "NSG16,RQ6",
                                          "IDMap2,PCA12,HNSW8,RQ6,RFlat", "Flat", "SQ8", "IVF4,Flat",
-                                         "HNSW8"),
+                                         "HNSW8", "IVF4,RQ3", "IVF4_HNSW4,ORQ4", "IDMap2,IVF4,RQ3",
+                                         "IVF4(RQ8),RQ2mse"),
                          [](const testing::TestParamInfo<const char*>& description) {
                            std::string name = description.param;
                            for (char& c : name) {
@@ -210,7 +211,7 @@ TEST_P(Corruption, EveryTruncationIsRefused) {
 
 INSTANTIATE_TEST_SUITE_P(Descriptions, Corruption,
                          testing::Values("RQ3", "ORQ2", "RQ3ref", "IDMap2,RQ3", "HNSW4,RQ3",
-                                         "L2norm,RQ3,RFlat"),
+                                         "L2norm,RQ3,RFlat", "IVF3,RQ3", "IDMap,IVF3,ORQ2"),
                          [](const testing::TestParamInfo<const char*>& description) {
                            std::string name = description.param;
                            for (char& c : name) {
@@ -363,7 +364,7 @@ TEST(IndexIo, WritingRefusesAWrapperOutOfStep) {
 /// bound.)
 TEST(GoldenFiles, StillLoadAndAnswer) {
   const std::string directory = std::string(ROTORQUANT_TEST_DATA) + "/format-1/";
-  for (const char* name : {"rq3", "idmap2_rq4_ip", "orq2"}) {
+  for (const char* name : {"rq3", "idmap2_rq4_ip", "orq2", "ivf4_orq4", "idmap2_ivf4_rq3_ip"}) {
     const auto index = read_index(directory + name + ".rqindex");
     std::ifstream in(directory + name + ".answers");
     ASSERT_TRUE(in.is_open());
@@ -385,6 +386,16 @@ TEST(GoldenFiles, StillLoadAndAnswer) {
   }
 }
 
+/// Mapped where it lies, or read, a mappable file answers as the plain one of the same index.
+TEST(GoldenFiles, MappableOnesToo) {
+  const std::string directory = std::string(ROTORQUANT_TEST_DATA) + "/format-1/";
+  const auto plain = read_index(directory + "ivf4_orq4.rqindex");
+  const Answer expected = search(*plain, vectors(4, 8, 5), 5);
+  const std::string mappable = directory + "ivf4_orq4_mappable.rqindex";
+  EXPECT_EQ(search(*map_index(mappable), vectors(4, 8, 5), 5), expected);
+  EXPECT_EQ(serialize_index(read_index(mappable).get()), serialize_index(plain.get()));
+}
+
 /// Writes the golden files; run by hand when a new format version is made:
 ///   ROTORQUANT_WRITE_GOLDEN=directory rotorquant_faiss_tests --gtest_also_run_disabled_tests
 ///       --gtest_filter='*WriteGolden*'
@@ -397,13 +408,19 @@ TEST(GoldenFiles, DISABLED_WriteGolden) {
     faiss::MetricType metric;
     size_t d;
   };
-  const std::vector<Golden> all = {{"rq3", "RQ3", faiss::METRIC_L2, 16},
-                                   {"idmap2_rq4_ip", "IDMap2,RQ4", faiss::METRIC_INNER_PRODUCT, 16},
-                                   {"orq2", "ORQ2", faiss::METRIC_L2, 6}};
+  const std::vector<Golden> all = {
+      {"rq3", "RQ3", faiss::METRIC_L2, 16},
+      {"idmap2_rq4_ip", "IDMap2,RQ4", faiss::METRIC_INNER_PRODUCT, 16},
+      {"orq2", "ORQ2", faiss::METRIC_L2, 6},
+      {"ivf4_orq4", "IVF4,ORQ4", faiss::METRIC_L2, 8},
+      {"idmap2_ivf4_rq3_ip", "IDMap2,IVF4,RQ3", faiss::METRIC_INNER_PRODUCT, 8}};
   for (const Golden& golden : all) {
     const auto index = filled(golden.description, golden.metric, 40, golden.d);
     const std::string base = std::string(directory) + "/" + golden.name;
     rotorquant::write_index(index.get(), base + ".rqindex");
+    if (std::string(golden.name) == "ivf4_orq4") {
+      write_mappable_index(index.get(), base + "_mappable.rqindex");
+    }
     const Answer answer = search(*index, vectors(4, golden.d, 5), 5);
     std::ofstream out(base + ".answers");
     out.precision(9);

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "errors.h"
+#include "faiss_ext/IndexIVFRotorQuant.h"
 #include "faiss_ext/IndexRotorQuant.h"
 #include "index_spec.h"
 #include "measure.h"
@@ -122,6 +123,21 @@ TEST(Params, AreSetOnFaissIndexesThatKnowThem) {
   const SearchSetup setup = prepare_search(*index, parse_params({"nprobe=3,levels=1"}), 1);
   EXPECT_EQ(setup.params, nullptr);
   EXPECT_THAT(setup.unused, ElementsAre("levels"));
+}
+
+TEST(Params, OfInvertedListsOfOurs) {
+  const auto index = make_index("IVF4,RQ3", 8, Distance::euclidean);
+  EXPECT_THAT(allowed_params(*index), ElementsAre("refine_error_scale", "k_factor", "levels",
+                                                  "estimator", "nprobe", "max_codes"));
+  const SearchSetup setup =
+      prepare_search(*index, parse_params({"nprobe=3,levels=1,max_codes=50"}), 2);
+  const auto& params = dynamic_cast<const SearchParametersIVFRotorQuant&>(*setup.params);
+  EXPECT_EQ(params.nprobe, 3U);
+  EXPECT_EQ(params.levels, 1U);
+  EXPECT_EQ(params.max_codes, 50U);
+  EXPECT_EQ(params.threads, 2);
+  EXPECT_THAT(bad_argument([&] { prepare_search(*index, parse_params({"nprobe=0"}), 1); }),
+              HasSubstr("1 or more"));
 }
 
 TEST(Params, ANameThatNoIndexKnowsIsAnErrorThatListsTheAllowed) {

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include "faiss_ext/tree_io.h"
-
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexIDMap.h>
 #include <faiss/IndexNSG.h>
@@ -10,221 +8,32 @@
 #include <faiss/index_io.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <functional>
 #include <string>
-#include <string_view>
-#include <typeinfo>
 #include <utility>
 #include <vector>
 
+#include "faiss_ext/IndexIVFRotorQuant.h"
 #include "faiss_ext/IndexRotorQuant.h"
 #include "faiss_ext/IndexRotorQuantReference.h"
 #include "faiss_ext/faiss_bytes.h"
 #include "faiss_ext/graph_io.h"
+#include "faiss_ext/index_parameters.h"
 #include "faiss_ext/index_tree.h"
+#include "faiss_ext/ivf_id_map.h"
+#include "faiss_ext/ivf_io.h"
+#include "faiss_ext/mapped_io.h"
+#include "faiss_ext/several.h"
+#include "faiss_ext/tree_io.h"
+#include "faiss_ext/tree_nodes.h"
+#include "rotorquant/aligned.h"
 #include "rotorquant/bytes.h"
 
 namespace rotorquant {
 namespace {
 
 using IndexPtr = std::unique_ptr<faiss::Index>;
-using Kind = std::array<char, 8>;
-
-/// What a node is, padded with zeros: the first eight bytes of its section.
-constexpr Kind kind_of(std::string_view name) {
-  Kind kind{};
-  std::copy(name.begin(), name.end(), kind.begin());
-  return kind;
-}
-constexpr Kind kind_rotorquant = kind_of("rotorq");
-constexpr Kind kind_reference = kind_of("rqref");
-constexpr Kind kind_id_map = kind_of("idmap");
-constexpr Kind kind_id_map2 = kind_of("idmap2");
-constexpr Kind kind_transform = kind_of("pretrans");
-constexpr Kind kind_refine = kind_of("refine");
-constexpr Kind kind_refine_flat = kind_of("rflat");
-constexpr Kind kind_hnsw = kind_of("hnsw");
-constexpr Kind kind_nsg = kind_of("nsg");
-constexpr Kind kind_faiss = kind_of("faiss");
-
-/// Nested deeper than any sensible index; bounds the recursion on crafted files.
-constexpr size_t max_depth = 32;
-constexpr size_t chunk_bytes = size_t{1} << 20;
-
-size_t rows_in_chunk(size_t code_bytes) {
-  return std::max<size_t>(1, chunk_bytes / code_bytes);
-}
-
-std::string section_name(size_t node, const std::string& what) {
-  return "n" + std::to_string(node) + "." + what;
-}
-
-/// FAISS multiplies k by it unchecked.
-void check_k_factor(float k_factor) {
-  constexpr float largest = 65536.0F;
-  require(k_factor >= 1.0F && k_factor <= largest, "IndexRefine: k_factor", "1 to 65536", k_factor);
-}
-
-// ---- writing -------------------------------------------------------------------------------
-
-class TreeWriter {
- public:
-  explicit TreeWriter(ContainerWriter& out) : out_(out) {}
-  void add(const faiss::Index& index);
-
- private:
-  ContainerWriter& out_;
-  size_t next_ = 0;
-
-  void add_node(size_t node, Kind kind, const faiss::Index& index, ByteWriter& fields);
-  void add_own(size_t node, const IndexRotorQuant& index);
-  void add_reference(size_t node, const IndexRotorQuantReference& index);
-  void add_id_map(size_t node, const faiss::IndexIDMap& index);
-  void add_transform(size_t node, const faiss::IndexPreTransform& index);
-  void add_refine(size_t node, const faiss::IndexRefine& index);
-  void add_faiss(size_t node, const faiss::Index& index);
-  template <class Graph>
-  void add_graph(size_t node, Kind kind, const Graph& index);
-  bool add_wrapper(size_t node, const faiss::Index& index);
-};
-
-void TreeWriter::add_node(size_t node, Kind kind, const faiss::Index& index, ByteWriter& fields) {
-  ByteWriter out;
-  out.put(kind);
-  out.put<int64_t>(index.ntotal);
-  out.put<int32_t>(index.d);
-  out.put<uint8_t>(index.metric_type == faiss::METRIC_L2 ? 0 : 1);
-  out.put<uint8_t>(index.is_trained ? 1 : 0);
-  out.put<uint16_t>(0);
-  std::vector<uint8_t> bytes = out.take();
-  bytes.insert(bytes.end(), fields.bytes().begin(), fields.bytes().end());
-  out_.add(section_name(node, "node"), std::move(bytes));
-}
-
-void TreeWriter::add_own(size_t node, const IndexRotorQuant& index) {
-  ByteWriter fields;
-  fields.put<float>(index.refine_error_scale);
-  fields.put<uint32_t>(0);
-  fields.put<uint64_t>(index.k_factor);
-  fields.put_array(index.space.centre);
-  add_node(node, kind_rotorquant, index, fields);
-  ByteWriter codec;
-  index.codec.write(codec);
-  out_.add(section_name(node, "codec"), codec.take());
-  out_.add(section_name(node, "codes"), [&index](ByteSink& sink) {
-    const size_t code_bytes = index.codec.code_bytes();
-    const size_t rows = rows_in_chunk(code_bytes);
-    std::vector<uint8_t> codes;
-    for (size_t first = 0; first < index.store.size(); first += rows) {
-      const size_t count = std::min(rows, index.store.size() - first);
-      codes.resize(count * code_bytes);
-      index.store.pack(first, count, codes.data());
-      sink.write(codes);
-    }
-  });
-}
-
-void TreeWriter::add_reference(size_t node, const IndexRotorQuantReference& index) {
-  ByteWriter fields;
-  fields.put<uint32_t>(static_cast<uint32_t>(index.bits));
-  fields.put<uint32_t>(0);
-  fields.put<uint64_t>(index.qjl_dim);
-  fields.put<uint64_t>(index.seed);
-  add_node(node, kind_reference, index, fields);
-  out_.add(section_name(node, "codes"), [&index](ByteSink& sink) {
-    sink.write({index.codes.data(), index.codes.size()});
-  });
-}
-
-void TreeWriter::add_id_map(size_t node, const faiss::IndexIDMap& index) {
-  ByteWriter fields;
-  const bool two_way = dynamic_cast<const faiss::IndexIDMap2*>(&index) != nullptr;
-  add_node(node, two_way ? kind_id_map2 : kind_id_map, index, fields);
-  out_.add(section_name(node, "ids"), [&index](ByteSink& sink) {
-    sink.write({reinterpret_cast<const uint8_t*>(index.id_map.data()),
-                index.id_map.size() * sizeof(int64_t)});
-  });
-}
-
-void TreeWriter::add_transform(size_t node, const faiss::IndexPreTransform& index) {
-  ByteWriter fields;
-  fields.put<uint64_t>(index.chain.size());
-  add_node(node, kind_transform, index, fields);
-  for (size_t i = 0; i < index.chain.size(); ++i) {
-    const faiss::VectorTransform* transform = index.chain[i];
-    out_.add(section_name(node, "transform" + std::to_string(i)), [transform](ByteSink& sink) {
-      SinkWriter writer(sink);
-      faiss::write_VectorTransform(transform, &writer);
-    });
-  }
-}
-
-void TreeWriter::add_refine(size_t node, const faiss::IndexRefine& index) {
-  require(index.base_index != nullptr && index.refine_index != nullptr, "write: IndexRefine",
-          "two indexes", "fewer");
-  check_k_factor(index.k_factor);
-  ByteWriter fields;
-  fields.put<float>(index.k_factor);
-  const bool flat = typeid(index) == typeid(faiss::IndexRefineFlat);
-  add_node(node, flat ? kind_refine_flat : kind_refine, index, fields);
-}
-
-template <class Graph>
-void TreeWriter::add_graph(size_t node, Kind kind, const Graph& index) {
-  ByteWriter fields;
-  add_node(node, kind, index, fields);
-  out_.add(section_name(node, "graph"), [&index](ByteSink& sink) { write_graph(index, sink); });
-}
-
-void TreeWriter::add_faiss(size_t node, const faiss::Index& index) {
-  ByteWriter fields;
-  add_node(node, kind_faiss, index, fields);
-  out_.add(section_name(node, "faiss"), [&index](ByteSink& sink) {
-    SinkWriter writer(sink);
-    faiss::write_index(&index, &writer);
-  });
-}
-
-/// Types are compared exactly: a derived type may hold more than is written here.
-bool TreeWriter::add_wrapper(size_t node, const faiss::Index& index) {
-  const std::type_info& type = typeid(index);
-  if (type == typeid(faiss::IndexIDMap) || type == typeid(faiss::IndexIDMap2)) {
-    add_id_map(node, dynamic_cast<const faiss::IndexIDMap&>(index));
-  } else if (type == typeid(faiss::IndexPreTransform)) {
-    add_transform(node, dynamic_cast<const faiss::IndexPreTransform&>(index));
-  } else if (type == typeid(faiss::IndexRefine) || type == typeid(faiss::IndexRefineFlat)) {
-    add_refine(node, dynamic_cast<const faiss::IndexRefine&>(index));
-  } else if (type == typeid(faiss::IndexHNSW)) {
-    add_graph(node, kind_hnsw, dynamic_cast<const faiss::IndexHNSW&>(index));
-  } else if (type == typeid(faiss::IndexNSG)) {
-    add_graph(node, kind_nsg, dynamic_cast<const faiss::IndexNSG&>(index));
-  } else {
-    return false;
-  }
-  return true;
-}
-
-void TreeWriter::add(const faiss::Index& index) {
-  const size_t node = next_++;
-  if (!contains_rotorquant(index)) {
-    add_faiss(node, index);
-  } else if (const auto* own = dynamic_cast<const IndexRotorQuant*>(&index)) {
-    add_own(node, *own);
-  } else if (const auto* reference = dynamic_cast<const IndexRotorQuantReference*>(&index)) {
-    add_reference(node, *reference);
-  } else {
-    require(add_wrapper(node, index), "write: type above an index of ours",
-            "one of those in index_tree.h", typeid(index).name());
-    for (const faiss::Index* sub : sub_indexes(index)) {
-      require(sub->ntotal == index.ntotal, "write: vectors below a wrapper", index.ntotal,
-              sub->ntotal);
-      add(*sub);
-    }
-  }
-}
-
-// ---- reading -------------------------------------------------------------------------------
 
 /// The fields every node starts with.
 struct NodeHeader {
@@ -262,19 +71,33 @@ void check_codes(const NodeHeader& header, size_t code_bytes, uint64_t size) {
 
 class TreeReader {
  public:
-  explicit TreeReader(ContainerReader& in) : in_(in) {}
+  explicit TreeReader(ContainerReader& in, std::shared_ptr<const MappedFile> file = nullptr)
+      : in_(in), file_(std::move(file)) {}
   IndexPtr read(size_t depth = 0);
+  /// What stands behind all nodes.
+  void read_large_sections() {
+    for (const auto& fill : large_) {
+      fill();
+    }
+  }
 
  private:
   ContainerReader& in_;
+  std::shared_ptr<const MappedFile> file_;  ///< null: codes are read, not mapped
+  std::vector<std::function<void()>> large_;
   size_t next_ = 0;
+
+  SectionSource section_source();
 
   IndexPtr read_kind(size_t node, const NodeHeader& header, ByteReader& fields, size_t depth);
   IndexPtr read_own(size_t node, const NodeHeader& header, ByteReader& fields);
   void read_codes(size_t node, const NodeHeader& header, IndexRotorQuant& index);
+  IndexPtr read_ivf(size_t node, const NodeHeader& header, ByteReader& fields, size_t depth);
   IndexPtr read_reference(size_t node, const NodeHeader& header, ByteReader& fields);
   IndexPtr read_transform(size_t node, const NodeHeader& header, ByteReader& fields, size_t depth);
   IndexPtr read_faiss(size_t node);
+  template <class Several>
+  IndexPtr read_several(const NodeHeader& header, ByteReader& fields, size_t depth);
   template <class IdMap>
   IndexPtr read_id_map(size_t node, const NodeHeader& header, size_t depth);
   template <class Refine>
@@ -283,6 +106,30 @@ class TreeReader {
   IndexPtr read_graph_index(size_t node, const NodeHeader& header, size_t depth);
   IndexPtr read_below(const NodeHeader& header, size_t depth);
 };
+
+/// Large sections where they lie, or read one by one into memory that they share.
+SectionSource TreeReader::section_source() {
+  if (file_ != nullptr) {
+    const auto bytes = [this](const std::string& name) {
+      const auto& sections = in_.sections();
+      const auto found = std::find_if(sections.begin(), sections.end(),
+                                      [&](const auto& section) { return section.name == name; });
+      require(found != sections.end(), "section", name, "none");
+      if (name.ends_with(".rows")) {
+        file_->expect_random_reads(found->offset, found->size);
+      }
+      return file_->bytes().subspan(found->offset, found->size);
+    };
+    return {bytes, file_, true};
+  }
+  auto kept = std::make_shared<std::vector<AlignedVector<uint8_t>>>();
+  const auto bytes = [this, kept](const std::string& name) {
+    const std::vector<uint8_t> read = in_.read_section(name);
+    kept->emplace_back(read.begin(), read.end());
+    return std::span<const uint8_t>(kept->back());
+  };
+  return {bytes, kept, false};
+}
 
 IndexPtr TreeReader::read_own(size_t node, const NodeHeader& header, ByteReader& fields) {
   auto index = std::make_unique<IndexRotorQuant>();
@@ -304,7 +151,14 @@ IndexPtr TreeReader::read_own(size_t node, const NodeHeader& header, ByteReader&
   require(index->codec.is_trained() || header.ntotal == 0, "codec", "a trained one with vectors",
           "an untrained one");
   index->store = CodeStore(index->codec.layout());
-  read_codes(node, header, *index);
+  if (header.kind != kind_mappable) {
+    read_codes(node, header, *index);
+    return index;
+  }
+  const MappableFields mappable = read_mappable_fields(fields, false);
+  large_.emplace_back([this, node, mappable, to = index.get(), n = header.count()] {
+    fill_from_sections(section_source(), section_name(node, ""), mappable, n, *to);
+  });
   return index;
 }
 
@@ -323,6 +177,24 @@ void TreeReader::read_codes(size_t node, const NodeHeader& header, IndexRotorQua
     left -= received;
   }
   in_.close();
+}
+
+IndexPtr TreeReader::read_ivf(size_t node, const NodeHeader& header, ByteReader& fields,
+                              size_t depth) {
+  IvfReader reader({header.dim(), header.count(), header.metric, header.is_trained}, fields);
+  const bool mappable = header.kind == kind_mappable_ivf;
+  const MappableFields layout = mappable ? read_mappable_fields(fields, true) : MappableFields{};
+  require(!mappable || header.is_trained, "mappable node", "a trained index", "an untrained one");
+  reader.read_sections(in_, section_name(node, ""), !mappable);
+  auto index = reader.take_quantizer(read(depth + 1));
+  if (mappable) {
+    large_.emplace_back([this, node, layout, to = index.get(), sizes = reader.sizes(),
+                         map = reader.direct_map_type()] {
+      fill_from_sections(section_source(), section_name(node, ""), layout, sizes, *to);
+      to->set_direct_map_type(map);
+    });
+  }
+  return index;
 }
 
 IndexPtr TreeReader::read_reference(size_t node, const NodeHeader& header, ByteReader& fields) {
@@ -345,16 +217,28 @@ IndexPtr TreeReader::read_reference(size_t node, const NodeHeader& header, ByteR
   return index;
 }
 
+/// An id map looks up what the lists below it hold, unchecked.
+void check_numbers(const faiss::Index& below, size_t count) {
+  const auto* ivf = dynamic_cast<const IndexIVFRotorQuant*>(try_extract_index_ivf(&below));
+  const InvertedFile* file = ivf == nullptr ? nullptr : ivf->file();
+  for (size_t list = 0; file != nullptr && list < file->lists(); ++list) {
+    for (size_t i = 0; i < file->size(list); ++i) {
+      const int64_t number = file->ids(list)[i];
+      require(number >= 0 && static_cast<size_t>(number) < count, "ids below an id map",
+              "below " + std::to_string(count), number);
+    }
+  }
+}
+
 template <class IdMap>
 IndexPtr TreeReader::read_id_map(size_t node, const NodeHeader& header, size_t depth) {
   const std::vector<uint8_t> bytes = in_.read_section(section_name(node, "ids"));
   require(bytes.size() % sizeof(int64_t) == 0 && bytes.size() / sizeof(int64_t) == header.count(),
           "ids: bytes", std::to_string(header.ntotal) + " ids of 8", bytes.size());
-  auto index = std::make_unique<IdMap>();
+  auto index = make_id_map<IdMap>(read_below(header, depth));
+  large_.emplace_back([below = index->index, n = header.count()] { check_numbers(*below, n); });
   index->id_map.resize(header.count());
   std::copy(bytes.begin(), bytes.end(), reinterpret_cast<uint8_t*>(index->id_map.data()));
-  index->index = read_below(header, depth).release();
-  index->own_fields = true;
   index->ntotal = header.ntotal;
   if constexpr (std::is_same_v<IdMap, faiss::IndexIDMap2>) {
     index->construct_rev_map();
@@ -408,6 +292,24 @@ IndexPtr TreeReader::read_graph_index(size_t node, const NodeHeader& header, siz
   return index;
 }
 
+template <class Several>
+IndexPtr TreeReader::read_several(const NodeHeader& header, ByteReader& fields, size_t depth) {
+  const auto count = fields.get<uint64_t>();
+  constexpr uint64_t most = 4096;
+  require(count >= 1 && count <= most, "shards or replicas", "1 to 4096", count);
+  const bool successive = fields.get<uint8_t>() != 0;
+  std::vector<IndexPtr> parts;
+  for (uint64_t i = 0; i < count; ++i) {
+    parts.push_back(read(depth + 1));
+    require(parts.back()->d == header.d && parts.back()->metric_type == header.metric,
+            "index below a wrapper: d and metric", "the wrapper's", "others");
+  }
+  auto index = make_several<Several>(std::move(parts), successive);
+  require(index->ntotal == header.ntotal, "shards or replicas: vectors", header.ntotal,
+          index->ntotal);
+  return index;
+}
+
 /// Only after its checksum is verified: FAISS's reader takes sizes in a file at their word.
 IndexPtr TreeReader::read_faiss(size_t node) {
   const std::vector<uint8_t> bytes = in_.read_section(section_name(node, "faiss"));
@@ -429,8 +331,11 @@ IndexPtr TreeReader::read_below(const NodeHeader& header, size_t depth) {
 IndexPtr TreeReader::read_kind(size_t node, const NodeHeader& header, ByteReader& fields,
                                size_t depth) {
   const Kind& kind = header.kind;
-  if (kind == kind_rotorquant) {
+  if (kind == kind_rotorquant || kind == kind_mappable) {
     return read_own(node, header, fields);
+  }
+  if (kind == kind_ivf || kind == kind_mappable_ivf) {
+    return read_ivf(node, header, fields, depth);
   }
   if (kind == kind_reference) {
     return read_reference(node, header, fields);
@@ -455,6 +360,12 @@ IndexPtr TreeReader::read_kind(size_t node, const NodeHeader& header, ByteReader
   }
   if (kind == kind_nsg) {
     return read_graph_index<faiss::IndexNSG>(node, header, depth);
+  }
+  if (kind == kind_shards) {
+    return read_several<faiss::IndexShards>(header, fields, depth);
+  }
+  if (kind == kind_replicas) {
+    return read_several<faiss::IndexReplicas>(header, fields, depth);
   }
   require(kind == kind_faiss, "node: kind", "one of docs/format.md",
           std::string(kind.begin(), kind.end()).c_str());
@@ -483,13 +394,18 @@ IndexPtr TreeReader::read(size_t depth) {
 
 }  // namespace
 
-void add_sections(const faiss::Index& index, ContainerWriter& out) {
-  TreeWriter(out).add(index);
+IndexPtr read_sections(ContainerReader& in) {
+  TreeReader reader(in);
+  IndexPtr index = reader.read();
+  reader.read_large_sections();
+  in.finish();
+  return index;
 }
 
-IndexPtr read_sections(ContainerReader& in) {
-  IndexPtr index = TreeReader(in).read();
-  in.finish();
+IndexPtr map_sections(ContainerReader& in, std::shared_ptr<const MappedFile> file) {
+  TreeReader reader(in, std::move(file));
+  IndexPtr index = reader.read();
+  reader.read_large_sections();
   return index;
 }
 

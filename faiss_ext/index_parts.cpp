@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+#include "faiss_ext/index_parts.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "faiss_ext/boundary.h"
+#include "rotorquant/random.h"
+
+namespace rotorquant {
+namespace {
+
+/// What Codec::train would look at anyway: choosing the rows here keeps the residuals of a large
+/// training set out of memory.
+constexpr size_t max_train_rows = 65536;
+constexpr size_t block_floats = size_t{1} << 21;
+
+/// Factors are uf16 (codec.h): the upper byte is the exponent, 255 in infinity and NaN.
+bool is_finite_uf16(const uint8_t* bytes) {
+  return bytes[1] != 0xFF;
+}
+
+bool is_finite_float(const uint8_t* bytes) {
+  float value;
+  std::memcpy(&value, bytes, sizeof(value));
+  return std::isfinite(value);
+}
+
+}  // namespace
+
+size_t block_rows(size_t d) {
+  return std::max<size_t>(1, block_floats / d / block_vectors) * block_vectors;
+}
+
+CodecParams codec_params(int d, int bits, bool learned) {
+  require_faiss(d >= 1, "d", "at least 1", d);
+  CodecParams params;
+  params.d = static_cast<size_t>(d);
+  params.bits = bits;
+  params.frame = learned ? FrameKind::learned : FrameKind::rotor_layers;
+  return params;
+}
+
+int checked_dimension(const CodecParams& params) {
+  require_faiss(params.d >= 1 && params.d <= std::numeric_limits<int>::max(), "d",
+                "1 to 2147483647", params.d);
+  return static_cast<int>(params.d);
+}
+
+Metric core_metric(faiss::MetricType metric) {
+  require_faiss(metric == faiss::METRIC_L2 || metric == faiss::METRIC_INNER_PRODUCT, "metric",
+                "METRIC_L2 or METRIC_INNER_PRODUCT", static_cast<int>(metric));
+  return metric == faiss::METRIC_L2 ? Metric::l2 : Metric::inner_product;
+}
+
+size_t checked_count(idx_t n, const char* what) {
+  require_faiss(n >= 0, what, "at least 0", n);
+  return static_cast<size_t>(n);
+}
+
+std::vector<float> mean_row(const float* x, size_t n, size_t d) {
+  std::vector<double> sum(d, 0.0);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < d; ++j) {
+      sum[j] += x[i * d + j];
+    }
+  }
+  std::vector<float> mean(d);
+  std::transform(sum.begin(), sum.end(), mean.begin(),
+                 [n](double s) { return static_cast<float>(s / static_cast<double>(n)); });
+  return mean;
+}
+
+std::vector<size_t> sampled_rows(size_t n, uint64_t seed) {
+  const size_t count = std::min(n, max_train_rows);
+  std::vector<size_t> rows(count);
+  Rng rng(seed, max_train_rows);
+  for (size_t i = 0; i < count; ++i) {
+    const size_t begin = i * n / count;
+    const size_t end = (i + 1) * n / count;
+    rows[i] = begin + static_cast<size_t>(rng.below(end - begin));
+  }
+  return rows;
+}
+
+std::vector<float> rows_of(const float* x, const std::vector<size_t>& rows, size_t d) {
+  std::vector<float> chosen(rows.size() * d);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::copy_n(x + rows[i] * d, d, chosen.begin() + static_cast<std::ptrdiff_t>(i * d));
+  }
+  return chosen;
+}
+
+void to_faiss_distances(Metric metric, size_t n, float* distances) {
+  constexpr float worst = std::numeric_limits<float>::max();
+  for (size_t i = 0; i < n; ++i) {
+    const float distance = std::min(distances[i], worst);
+    distances[i] = metric == Metric::l2 ? distance : -distance;
+  }
+}
+
+void to_faiss_ranges(Metric metric, const std::vector<std::vector<RangeHit>>& hits,
+                     faiss::RangeSearchResult& result) {
+  const float sign = metric == Metric::l2 ? 1.0F : -1.0F;
+  // FAISS's two steps: lims first holds counts, and do_allocation() makes offsets of them.
+  for (size_t i = 0; i < hits.size(); ++i) {
+    result.lims[i] = hits[i].size();
+  }
+  result.do_allocation();
+  for (size_t i = 0; i < hits.size(); ++i) {
+    for (size_t j = 0; j < hits[i].size(); ++j) {
+      result.labels[result.lims[i] + j] = hits[i][j].id;
+      result.distances[result.lims[i] + j] = sign * hits[i][j].distance;
+    }
+  }
+}
+
+bool has_finite_factors(const CodeLayout& layout, const uint8_t* code) {
+  const uint8_t* scan = code + layout.scan_factor_offset();
+  bool finite = is_finite_uf16(scan) && is_finite_float(scan + 2);
+  const uint8_t* factor = code + layout.factor_offset();
+  for (size_t i = 0; i < layout.factor_count(); ++i) {
+    finite = finite && (layout.wide_factors ? is_finite_float(factor + 4 * i)
+                                            : is_finite_uf16(factor + 2 * i));
+  }
+  return finite;
+}
+
+std::vector<uint8_t> serialized(const Codec& codec) {
+  ByteWriter out;
+  codec.write(out);
+  return out.take();
+}
+
+}  // namespace rotorquant

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// What our flat index and our inverted file share: checks, samples, selectors, signs of distances.
+
+#include <faiss/Index.h>
+#include <faiss/impl/AuxIndexStructures.h>
+#include <faiss/impl/IDSelector.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "faiss_ext/compat.h"
+#include "rotorquant/codec.h"
+#include "rotorquant/search.h"
+
+namespace rotorquant {
+
+/// Vectors to work on at a time: whole scan blocks, some 8 MiB of floats.
+size_t block_rows(size_t d);
+
+/// Calls f(first, rows) for consecutive blocks of 0 .. n - 1.
+template <class F>
+void for_blocks(size_t n, size_t d, F&& f) {
+  const size_t step = block_rows(d);
+  for (size_t first = 0; first < n; first += step) {
+    f(first, std::min(step, n - first));
+  }
+}
+
+/// RQ{bits} or, learned, ORQ{bits}, of dimension d >= 1.
+CodecParams codec_params(int d, int bits, bool learned);
+int checked_dimension(const CodecParams& params);
+Metric core_metric(faiss::MetricType metric);
+size_t checked_count(idx_t n, const char* what = "n");
+
+/// The mean of all rows, summed in double in order: the same for every thread count.
+std::vector<float> mean_row(const float* x, size_t n, size_t d);
+
+/// Numbers of at most as many rows as Codec::train looks at: one from each of equal strata, so that
+/// sorted input is covered evenly and periodic input does not alias.
+std::vector<size_t> sampled_rows(size_t n, uint64_t seed);
+/// Those rows of x (n x d).
+std::vector<float> rows_of(const float* x, const std::vector<size_t>& rows, size_t d);
+
+/// Smallest is nearest in the core, FAISS wants similarities for inner products, and pads with the
+/// largest finite number where the core pads with infinity.
+void to_faiss_distances(Metric metric, size_t n, float* distances);
+
+/// Fills a result with the core's hits: in FAISS's sense of distance, each query's by id.
+void to_faiss_ranges(Metric metric, const std::vector<std::vector<RangeHit>>& hits,
+                     faiss::RangeSearchResult& result);
+
+/// FAISS's selector inside the core's scan. Does not own it.
+class SelectorFilter final : public IdFilter {
+ public:
+  explicit SelectorFilter(const faiss::IDSelector& sel) : sel_(sel) {}
+  bool allows(int64_t id) const override { return sel_.is_member(id); }
+
+ private:
+  const faiss::IDSelector& sel_;
+};
+
+/// Whether no factor of a canonical code is infinite or NaN.
+bool has_finite_factors(const CodeLayout& layout, const uint8_t* code);
+
+std::vector<uint8_t> serialized(const Codec& codec);
+
+}  // namespace rotorquant

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <chrono>
+
+namespace rotorquant {
+
+/// Adds the seconds it lived to a counter, where anybody counts.
+class StageTimer {
+ public:
+  StageTimer(bool counting, double& seconds) : counting_(counting), seconds_(seconds) {
+    if (counting_) {
+      start_ = std::chrono::steady_clock::now();
+    }
+  }
+  ~StageTimer() {
+    if (counting_) {
+      const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+      seconds_ += elapsed.count();
+    }
+  }
+  StageTimer(const StageTimer&) = delete;
+  StageTimer& operator=(const StageTimer&) = delete;
+
+ private:
+  bool counting_;
+  double& seconds_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace rotorquant
