@@ -60,6 +60,9 @@ struct Codec::Tables {
   AlignedVector<float> level2;  ///< [tree][child][5][parent]
   AlignedVector<float> level3;  ///< [tree][node][5][child]
 
+  /// Level 1 (of signs alone: the signs) by coordinate, for scan tables: [tree][4][child].
+  AlignedVector<float> level1_columns;
+
   /// Coordinates times `unit`, rounded: [level - 1][tree][node][4].
   std::array<AlignedVector<int16_t>, max_tree_levels> fixed;
   /// What an entry of the scalar codebook is multiplied by: [tree][node of level 2][4].
@@ -73,6 +76,7 @@ struct Codec::Tables {
   explicit Tables(const QuadTrees& trees);
 
  private:
+  void fill_columns(const QuadTrees& trees);
   void fill_fixed(const QuadTrees& trees);
 };
 
@@ -97,6 +101,9 @@ class CodecAccess {
                         const std::vector<float>& sign_query, FixedQuery& fixed);
   /// No decoded coordinate is beyond this, in fixed point.
   static int64_t largest_coordinate(const Codec& codec) { return codec.tables_->largest; }
+  /// What the device's copy of a codec needs beyond the views (src/cuda).
+  static float fixed_unit(const Codec& codec) { return codec.tables_->unit; }
+  static const Codec::Statistics& statistics(const Codec& codec) { return codec.statistics_; }
   static void fill_scan_table(const Codec& codec, const CodecQuery& query, size_t padded_quads,
                               ScanTable& table);
   /// What the scan's error bound weighs the squares of q' by: one number, or one a coordinate.

@@ -238,58 +238,6 @@ simd::RefineView CodecAccess::refine_view(const Codec& codec, const CodecQuery& 
   return view;
 }
 
-void CodecAccess::fill_scan_table(const Codec& codec, const CodecQuery& query, size_t padded_quads,
-                                  ScanTable& table) {
-  const CodeLayout& layout = codec.layout_;
-  const bool by_signs = layout.levels == 0;
-  const float* q = by_signs ? query.sign_query.data() : query.frame_query.data();
-  table.entries.assign(padded_quads * fanout, 0);
-  std::vector<float> products(layout.quads * fanout);
-  std::vector<float> least(layout.quads);
-  float widest = 0.0F;
-  float bias = 0.0F;
-  for (size_t quad = 0; quad < layout.quads; ++quad) {
-    const float* qq = q + quad * quad_dims;
-    float* out = products.data() + quad * fanout;
-    const float* centroids = by_signs ? nullptr : codec.trees_.level_table(1, quad);
-    float low = std::numeric_limits<float>::infinity();
-    float high = -low;
-    for (size_t j = 0; j < fanout; ++j) {
-      float sum = 0.0F;
-      for (size_t k = 0; k < quad_dims; ++k) {
-        const float c = by_signs ? (((j >> k) & 1U) != 0 ? -1.0F : 1.0F) : centroids[j * 4 + k];
-        sum += qq[k] * c;
-      }
-      out[j] = sum;
-      low = std::min(low, sum);
-      high = std::max(high, sum);
-    }
-    least[quad] = low;
-    bias += low;
-    widest = std::max(widest, high - low);
-  }
-  const float step = widest / 255.0F;
-  const float inverse = step > 0.0F ? 1.0F / step : 0.0F;
-  for (size_t quad = 0; quad < layout.quads; ++quad) {
-    for (size_t j = 0; j < fanout; ++j) {
-      const float entry = (products[quad * fanout + j] - least[quad]) * inverse + 0.5F;
-      table.entries[quad * fanout + j] =
-          static_cast<uint8_t>(std::min(static_cast<int>(entry), 255));
-    }
-  }
-  table.step = step;
-  table.bias = bias;
-  // Independent errors: the code's own, a coordinate, and the rounding of every table entry.
-  const float rounding = step * step * static_cast<float>(layout.quads) / 12.0F;
-  const std::vector<float>& error = codec.statistics_.scan_error;
-  float variance = 0.0F;
-  for (size_t j = 0; j < padded_dim(codec.params_.d); ++j) {
-    variance += q[j] * q[j] * error[error.size() == 1 ? 0 : j];
-  }
-  table.rounding = std::sqrt(rounding);
-  table.sigma = std::sqrt(rounding + variance);
-}
-
 float CodecAccess::combine(const Codec& codec, const CodeFactors& factors, float level_product,
                            float sign_product, size_t levels, Estimator estimator, float norm) {
   const CodeLayout& layout = codec.layout_;

@@ -2,8 +2,10 @@
 // A codec's tables in the orders and the number formats that kernels read, and queries in the same.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
+#include <functional>
 #include <limits>
 
 #include "codec_access.h"
@@ -50,6 +52,17 @@ AlignedVector<float> transposed(const std::vector<float>& table, size_t n_trees,
     }
   }
   return result;
+}
+
+/// The first of 16 numbers by `Before`, halves folded onto each other: no chain of 15 steps.
+template <class Before>
+float folded(std::array<float, fanout> kept) {
+  for (size_t width = fanout / 2; width > 0; width /= 2) {
+    for (size_t j = 0; j < width; ++j) {
+      kept[j] = Before()(kept[j + width], kept[j]) ? kept[j + width] : kept[j];
+    }
+  }
+  return kept[0];
 }
 
 float largest_magnitude(const std::vector<float>& values) {
@@ -107,7 +120,20 @@ Codec::Tables::Tables(const QuadTrees& trees) {
   if (trees.levels >= 3) {
     level3 = transposed(with_half_norms(trees.centroids[2]), trees.trees, fanout * fanout, false);
   }
+  fill_columns(trees);
   fill_fixed(trees);
+}
+
+void Codec::Tables::fill_columns(const QuadTrees& trees) {
+  level1_columns.resize(trees.levels == 0 ? fanout * quad_dims : trees.centroids[0].size());
+  for (size_t at = 0; at < level1_columns.size(); ++at) {
+    const size_t tree = at / (fanout * quad_dims);
+    const size_t k = at / fanout % quad_dims;
+    const size_t child = at % fanout;
+    const float sign = ((child >> k) & 1U) != 0 ? -1.0F : 1.0F;
+    level1_columns[at] =
+        trees.levels == 0 ? sign : trees.centroids[0][(tree * fanout + child) * quad_dims + k];
+  }
 }
 
 void Codec::Tables::fill_fixed(const QuadTrees& trees) {
@@ -149,6 +175,57 @@ void CodecAccess::fix_query(const Codec& codec, const std::vector<float>& frame_
   }
   fixed.sign_step = fixed_step(sign_query, 1);
   fixed.sign = fix_values(sign_query, fixed.sign_step);
+}
+
+void CodecAccess::fill_scan_table(const Codec& codec, const CodecQuery& query, size_t padded_quads,
+                                  ScanTable& table) {
+  const CodeLayout& layout = codec.layout_;
+  const float* q = (layout.levels == 0 ? query.sign_query : query.frame_query).data();
+  const AlignedVector<float>& columns = codec.tables_->level1_columns;
+  const size_t tree_step = columns.size() == fanout * quad_dims ? 0 : fanout * quad_dims;
+  table.entries.assign(padded_quads * fanout, 0);
+  std::vector<float> products(layout.quads * fanout);
+  std::vector<float> least(layout.quads);
+  float widest = 0.0F;
+  float bias = 0.0F;
+  // Loops over the 16 children: what compilers turn into vectors.
+  for (size_t quad = 0; quad < layout.quads; ++quad) {
+    const float* column = columns.data() + quad * tree_step;
+    std::array<float, fanout> sums{};
+    for (size_t k = 0; k < quad_dims; ++k) {
+      const float qk = q[quad * quad_dims + k];
+      for (size_t j = 0; j < fanout; ++j) {
+        sums[j] += qk * column[k * fanout + j];
+      }
+    }
+    std::copy(sums.begin(), sums.end(),
+              products.begin() + static_cast<std::ptrdiff_t>(quad * fanout));
+    const float low = folded<std::less<>>(sums);
+    least[quad] = low;
+    bias += low;
+    widest = std::max(widest, folded<std::greater<>>(sums) - low);
+  }
+  const float step = widest / 255.0F;
+  const float inverse = step > 0.0F ? 1.0F / step : 0.0F;
+  for (size_t quad = 0; quad < layout.quads; ++quad) {
+    std::array<uint8_t, fanout> entries{};
+    for (size_t j = 0; j < fanout; ++j) {
+      const float scaled = (products[quad * fanout + j] - least[quad]) * inverse + 0.5F;
+      entries[j] = static_cast<uint8_t>(std::min(static_cast<int32_t>(scaled), 255));
+    }
+    std::copy(entries.begin(), entries.end(), table.entries.data() + quad * fanout);
+  }
+  table.step = step;
+  table.bias = bias;
+  // Independent errors: the code's own, a coordinate, and the rounding of every table entry.
+  const float rounding = step * step * static_cast<float>(layout.quads) / 12.0F;
+  const std::vector<float>& error = codec.statistics_.scan_error;
+  float variance = 0.0F;
+  for (size_t j = 0; j < padded_dim(codec.params_.d); ++j) {
+    variance += q[j] * q[j] * error[error.size() == 1 ? 0 : j];
+  }
+  table.rounding = std::sqrt(rounding);
+  table.sigma = std::sqrt(rounding + variance);
 }
 
 }  // namespace rotorquant

@@ -60,6 +60,8 @@ void IvfScan::begin(const IvfQuery& query, size_t k, float limit) {
   limit_ = limit;
   candidates_.clear();
   waiting_.clear();
+  asked_ = 0;
+  allowed_ = 0;
   view_ = CodecAccess::refine_view(geometry_.codec(), query.codec_query, 0);
   if (scorer_) {
     scorer_->set_query(query.vector);
@@ -94,18 +96,40 @@ void IvfScan::select(uint32_t probe_index, const simd::ScanQuery& scan, size_t f
   const CodeStore& store = file_.codes(probe.list);
   const float limit = relative_limit(threshold, probe.base);
   simd::Selection selection{bounds_.data(), offsets_.data(), 0};
+  const IdArray& ids = file_.ids(probe.list);
+  bool ask = params_.filter != nullptr && masks_ == nullptr;
   const uint64_t* masks = masks_ == nullptr ? nullptr : (*masks_)[probe.list].data() + first_block;
+  if (ask && few_allowed()) {  // most of what passes the bound would be refused: ask first
+    fill_masks(ids, first_block, blocks);
+    masks = chunk_masks_.data();
+    ask = false;
+  }
   store.kernels().select(store.block(first_block), blocks, store.block_bytes(),
                          store.padded_quads(), &scan, 1, &limit, masks,
                          static_cast<uint32_t>(first_block * block_vectors), &selection);
   stats_.blocks_scanned += blocks;
-  const bool filtered = params_.filter != nullptr && masks_ == nullptr;
-  const IdArray& ids = file_.ids(probe.list);
   for (size_t i = 0; i < selection.count; ++i) {
     const float bound = probe.base + selection.bounds[i];
-    if (bound <= threshold && (!filtered || params_.filter->allows(ids[selection.ids[i]]))) {
+    if (bound <= threshold && (!ask || is_allowed(ids[selection.ids[i]]))) {
       found.push_back({bound, selection.ids[i], probe_index});
     }
+  }
+}
+
+bool IvfScan::is_allowed(int64_t id) {
+  const bool allowed = params_.filter->allows(id);
+  ++asked_;
+  allowed_ += allowed ? 1 : 0;
+  return allowed;
+}
+
+void IvfScan::fill_masks(const IdArray& ids, size_t first_block, size_t blocks) {
+  chunk_masks_.assign(blocks, 0);
+  const size_t first = first_block * block_vectors;
+  const size_t last = std::min(ids.size(), first + blocks * block_vectors);
+  for (size_t i = first; i < last; ++i) {
+    const uint64_t allowed = params_.filter->allows(ids[i]) ? 1 : 0;
+    chunk_masks_[(i - first) / block_vectors] |= allowed << (i % block_vectors);
   }
 }
 

@@ -135,6 +135,9 @@ class IvfScan {
   std::vector<IvfCandidate> waiting_;  ///< found, lines on their way, not refined yet
   std::vector<float> bounds_;
   std::vector<uint32_t> offsets_;
+  std::vector<uint64_t> chunk_masks_;
+  size_t asked_ = 0;    ///< of the filter, vector by vector, in this query
+  size_t allowed_ = 0;  ///< of those
   std::vector<uint8_t> plane_;
   /// For prefixes of the code and the strict estimator: code by code, with residuals made a list.
   std::optional<IvfScorer> scorer_;
@@ -151,6 +154,10 @@ class IvfScan {
   void scan_list(uint32_t probe_index, const Use& use);
   void select(uint32_t probe_index, const simd::ScanQuery& scan, size_t first_block, size_t blocks,
               float threshold, std::vector<IvfCandidate>& found);
+  bool is_allowed(int64_t id);
+  /// Whether the filter has refused nearly all that it was asked about in this query.
+  bool few_allowed() const { return asked_ >= block_vectors && allowed_ * 32 < asked_; }
+  void fill_masks(const IdArray& ids, size_t first_block, size_t blocks);
   /// Refines candidates [first, last) that can still enter top().
   void refine(const std::vector<IvfCandidate>& candidates, size_t first, size_t last);
   float refined(const IvfCandidate& candidate);

@@ -102,6 +102,10 @@ class Frame {
   /// x = F^-1 y (least squares where P > d). y: n x P, x: n x d.
   void invert(const float* y, size_t n, float* x) const;
 
+  /// What the frame is made of, for other implementations of it: one of the two, the other null.
+  const RotorLayers* as_layers() const { return std::get_if<RotorLayers>(&map_); }
+  const DenseFrame* as_dense() const { return std::get_if<DenseFrame>(&map_); }
+
   void write(ByteWriter& out) const;
   static Frame read(ByteReader& in);
 

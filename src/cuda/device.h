@@ -8,19 +8,22 @@
 // -ffp-contract=off): fused operations are written as fused().
 //
 //   RQ_KERNEL                  a kernel: `RQ_KERNEL name(Args args)`, launched by launch()
-//   RQ_DEVICE                  a function that kernels call
+//   RQ_DEVICE                  a function that kernels call; RQ_DEVICE_MEMBER a member function.
+//                              What is constexpr runs on both sides anyhow
+//   RQ_UNROLL                  before a loop of few, known rounds whose arrays belong in registers
 //   thread_id(), threads()     within the block; lane_id() and warp_id() follow from it
 //   block_x(), block_y(), blocks_x()
 //   shared_memory()            the block's dynamic shared memory, 16-byte aligned, not initialised
 //   block_barrier()            every thread of the block must come
 //   shuffle(v, lane), shuffle_xor(v, mask), ballot(p), warp_barrier()
 //                              every lane of the warp must come; v is 4 or 8 bytes
-//   atomic_add(p, v), atomic_min(p, v)     32 or 64 bits unsigned; return the old value
+//   atomic_add(p, v), atomic_min(p, v)     32 bits unsigned; return the old value
 //   load_streaming(p)          16 or 4 bytes that are read once: around the first-level cache
 //   mma_bytes(c, a, b)         c (16 x 8, int32) += a (16 x 32) b (32 x 8), unsigned bytes, in the
 //                              fragments of mma.sync.m16n8k32
 //   fused(a, b, c)             a * b + c, rounded once
-//   root(x), count_bits(x), first_bit(x)
+//   root(x), nearest_int(x)    correctly rounded; ties to even
+//   count_bits(x), first_bit(x)
 //   float_bits(x), bits_float(u)
 
 #include <cstddef>
@@ -58,11 +61,11 @@ RQ_DEVICE unsigned warps() {
 }
 
 template <class T>
-RQ_DEVICE T smaller(T a, T b) {
+constexpr T smaller(T a, T b) {
   return b < a ? b : a;
 }
 template <class T>
-RQ_DEVICE T larger(T a, T b) {
+constexpr T larger(T a, T b) {
   return a < b ? b : a;
 }
 

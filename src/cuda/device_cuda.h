@@ -8,6 +8,7 @@
 #define RQ_DEVICE static __device__ __forceinline__
 #define RQ_KERNEL static __global__ void __launch_bounds__(256)
 #define RQ_DEVICE_MEMBER __device__ __forceinline__
+#define RQ_UNROLL _Pragma("unroll")
 
 namespace rotorquant::gpu {
 
@@ -89,6 +90,9 @@ RQ_DEVICE float root(float x) {
 }
 RQ_DEVICE double root(double x) {
   return __dsqrt_rn(x);
+}
+RQ_DEVICE int nearest_int(float x) {
+  return __float2int_rn(x);
 }
 RQ_DEVICE unsigned count_bits(uint32_t x) {
   return static_cast<unsigned>(__popc(x));

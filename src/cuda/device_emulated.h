@@ -14,6 +14,7 @@
 #define RQ_DEVICE [[maybe_unused]] static inline
 #define RQ_KERNEL static void
 #define RQ_DEVICE_MEMBER
+#define RQ_UNROLL
 
 namespace rotorquant::gpu {
 
@@ -128,6 +129,9 @@ RQ_DEVICE float root(float x) {
 }
 RQ_DEVICE double root(double x) {
   return std::sqrt(x);
+}
+RQ_DEVICE int nearest_int(float x) {
+  return static_cast<int>(std::lrintf(x));
 }
 RQ_DEVICE unsigned count_bits(uint32_t x) {
   return static_cast<unsigned>(std::popcount(x));

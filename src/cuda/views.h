@@ -72,7 +72,9 @@ struct CodecView {
   const float* scalar_thresholds = nullptr;  ///< [32]
   const float* scan_error = nullptr;         ///< one number, or one a coordinate
   unsigned scan_errors = 0;
-  int joint_rounds = 0;
+  const int16_t* fixed_entries = nullptr;  ///< [5][32], the scalar codebook in fixed point
+  float fixed_unit = 1.0F;                 ///< see Codec::Tables
+  int32_t largest_fixed = 0;
 };
 
 /// How the two products of a refine become <q', y>; see CodecAccess::combine.
@@ -86,14 +88,18 @@ struct Combination {
   bool norm_from_additive = false;
 };
 
-/// Prepared queries, one a row.
+/// Prepared queries, one a row: CodecQuery.
 struct QueryView {
-  const float* frame = nullptr;  ///< n x stride: q'
-  const float* signs = nullptr;  ///< n x stride: O q'
-  unsigned stride = 0;
-  const float* base = nullptr;
-  const float* scale = nullptr;  ///< bound = A - alpha_1 (scale * sum + offset)
-  const float* offset = nullptr;
+  unsigned stride = 0;        ///< floats a row: dims to a multiple of 16
+  float* frame = nullptr;     ///< n x stride: q'
+  float* sign = nullptr;      ///< n x stride: O q'; null without signs
+  unsigned fixed_stride = 0;  ///< numbers a row: dims to a multiple of 32
+  int16_t* fixed_frame = nullptr;
+  int16_t* fixed_sign = nullptr;
+  float* level_step = nullptr;
+  float* sign_step = nullptr;
+  float* scale = nullptr;  ///< bound = A - alpha_1 (scale * sum + offset)
+  float* offset = nullptr;
 };
 
 struct RepackArgs {
@@ -135,6 +141,7 @@ struct EncodeArgs {
   const float* y;         ///< n x dims, in the frame
   const float* additive;  ///< n
   unsigned n;
+  int joint_rounds;
   uint8_t* codes;
   float* workspace;  ///< encode_work_floats() a block; null: shared memory
 };
@@ -257,11 +264,9 @@ struct MseDecodeArgs {
 };
 
 struct SketchSignsArgs {
-  const float* sketch;     ///< n x m: S r
-  const float* residuals;  ///< n x d
+  const float* sketch;  ///< n x m: S r
   unsigned n;
   unsigned m;
-  unsigned d;
   uint8_t* codes;
   unsigned code_stride;
   unsigned sign_offset;

@@ -93,7 +93,7 @@ RQ_DEVICE Words4 load_chunk(const uint8_t* tile, const TileLayout& layout, unsig
     return load_streaming(reinterpret_cast<const Words4*>(p));
   }
   Words4 words{};
-#pragma unroll
+  RQ_UNROLL
   for (unsigned w = 0; w < 3; ++w) {
     if (w < layout.words % 4) {
       words.w[w] = load_streaming(reinterpret_cast<const uint32_t*>(p + w * 128));

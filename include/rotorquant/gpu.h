@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "rotorquant/code_store.h"
+#include "rotorquant/codec.h"
+#include "rotorquant/reference.h"
+#include "rotorquant/search.h"
+
+/// The core on a CUDA device (docs/gpu.md). Link rotorquant::gpu; no CUDA header is needed here.
+///
+/// Every array may lie in host memory or in memory of the object's device (managed memory too),
+/// also inputs in one and outputs in the other. Host arrays may be used again when a call returns;
+/// results in device memory are ordered by the resources' stream.
+///
+/// Objects that share resources share a stream, and one lock: their methods may be called from
+/// several threads, one runs at a time. Objects of different resources are independent. Errors of
+/// the device, out of memory among them, are thrown as rotorquant::Error.
+namespace rotorquant {
+
+namespace gpu {
+class Device;
+struct CodecImpl;
+struct StoreImpl;
+struct KvCacheImpl;
+struct MseImpl;
+}  // namespace gpu
+
+/// Devices there are; 0 without a driver.
+int gpu_device_count();
+
+/// One device with a stream, a memory pool and a cuBLAS handle. A handle: copies share them, and
+/// everything made with them keeps them alive.
+class GpuResources {
+ public:
+  /// stream: a cudaStream_t of that device, which must outlive everything made with this; null: a
+  /// stream of its own. Throws Error where there is no such device.
+  explicit GpuResources(int device = 0, void* stream = nullptr);
+
+  int device() const;
+  void* stream() const;
+  /// Returns when all work so far is done.
+  void synchronize() const;
+  const std::shared_ptr<gpu::Device>& handle() const { return device_; }
+
+ private:
+  std::shared_ptr<gpu::Device> device_;
+};
+
+/// A codec and a space on a device: raw vectors to codes and back. With rotor layers the codes are
+/// the CPU's bytes; with a dense frame up to the rounding of its product.
+class GpuCodec {
+ public:
+  /// Copies the tables. codec: trained.
+  GpuCodec(const GpuResources& resources, const Codec& codec, const Space& space);
+  ~GpuCodec();
+  GpuCodec(GpuCodec&&) noexcept;
+  GpuCodec& operator=(GpuCodec&&) noexcept;
+
+  const Codec& codec() const;
+  const Space& space() const;
+  /// x: n x d -> codes: n x code_bytes(), additive terms included (Space::split and
+  /// Codec::encode). Throws on NaN or infinity, naming the row.
+  void encode(const float* x, size_t n, uint8_t* codes,
+              EncodeEffort effort = EncodeEffort::standard) const;
+  /// codes: n x code_bytes() -> x: n x d. levels as in Codec::decode.
+  void decode(const uint8_t* codes, size_t n, float* x, size_t levels = 0) const;
+
+  const gpu::CodecImpl& impl() const { return *impl_; }
+
+ private:
+  std::unique_ptr<gpu::CodecImpl> impl_;
+};
+
+/// CodeStore on a device. At most 2^32 - 2 codes.
+class GpuCodeStore {
+ public:
+  GpuCodeStore(const GpuResources& resources, const CodeLayout& layout);
+  ~GpuCodeStore();
+  GpuCodeStore(GpuCodeStore&&) noexcept;
+  GpuCodeStore& operator=(GpuCodeStore&&) noexcept;
+
+  size_t size() const;
+  const CodeLayout& layout() const;
+  /// Bytes of device memory held, slack included.
+  size_t memory_bytes() const;
+  /// Room for exactly n codes, where that is more than there is.
+  void reserve(size_t n);
+  /// Appends n canonical codes (n x layout().code_bytes()).
+  void append(const uint8_t* codes, size_t n);
+  /// Writes codes first .. first + n - 1 in canonical form.
+  void pack(size_t first, size_t n, uint8_t* codes) const;
+  /// Keeps the codes at these places, ascending, and moves them up in order; gives memory back.
+  void keep(const std::vector<uint32_t>& places);
+  /// Drops everything from n on; gives memory back.
+  void truncate(size_t n);
+
+  const gpu::StoreImpl& impl() const { return *impl_; }
+
+ private:
+  std::unique_ptr<gpu::StoreImpl> impl_;
+};
+
+/// How a search is run and its results are written; the defaults are right for nearly everybody.
+struct GpuSearchOptions {
+  /// Candidates a query that the scan has room for, at least 32; 0: by k. Where more pass, the
+  /// query is searched again with a lower limit or part by part: slower, the same results.
+  size_t candidate_capacity = 0;
+  /// Queries of one pass; 0: as many as 64 MiB of candidates allow.
+  size_t queries_a_pass = 0;
+  /// From this many queries in a pass on, tensor cores do the scan.
+  size_t tensor_queries = 16;
+  /// What distances are multiplied by when they are written, 1 or -1, and what stands for missing.
+  float distance_sign = 1.0F;
+  float missing_distance = std::numeric_limits<float>::infinity();
+};
+
+/// search() of search.h on the device: the same candidates, the same distances, the same results.
+/// k <= 2,048 is selected on the device; above, by the host, query by query. params.filter is asked
+/// on the host, once a vector; params.threads does not count.
+void search(const GpuCodec& codec, const GpuCodeStore& store, const float* queries, size_t n,
+            size_t k, const SearchParams& params, float* distances, int64_t* ids,
+            const GpuSearchOptions& options = {});
+
+/// range_search() of search.h on the device. queries: host or device.
+std::vector<std::vector<RangeHit>> range_search(const GpuCodec& codec, const GpuCodeStore& store,
+                                                const float* queries, size_t n, float radius,
+                                                const SearchParams& params,
+                                                const GpuSearchOptions& options = {});
+
+/// RotorQuantMse (rotor blocks, vector grade alone) on a device: each row in one pass.
+class GpuRotorQuantMse {
+ public:
+  GpuRotorQuantMse(const GpuResources& resources, const RotorQuantMse& mse);
+  ~GpuRotorQuantMse();
+  GpuRotorQuantMse(GpuRotorQuantMse&&) noexcept;
+  GpuRotorQuantMse& operator=(GpuRotorQuantMse&&) noexcept;
+
+  size_t d() const;
+  size_t code_size() const;
+  /// x: n x d; codes: n x code_size(), RotorQuantMse's packed codes. Values that are not finite are
+  /// the caller's to keep away.
+  void encode(const float* x, size_t n, uint8_t* codes) const;
+  void decode(const uint8_t* codes, size_t n, float* x) const;
+
+ private:
+  std::unique_ptr<gpu::MseImpl> impl_;
+};
+
+/// RotorQuantKVCache (rotor blocks) on a device: keys as inner-product codes, values as MSE codes.
+class GpuRotorQuantKVCache {
+ public:
+  GpuRotorQuantKVCache(const GpuResources& resources, size_t d_key, size_t d_value, int bits = 3,
+                       uint64_t seed = 42);
+  ~GpuRotorQuantKVCache();
+  GpuRotorQuantKVCache(GpuRotorQuantKVCache&&) noexcept;
+  GpuRotorQuantKVCache& operator=(GpuRotorQuantKVCache&&) noexcept;
+
+  size_t size() const;
+  size_t bytes() const;  ///< of the packed codes
+  /// keys: rows x d_key, values: rows x d_value.
+  void append(const float* keys, const float* values, size_t rows);
+  /// queries: m x d_key -> scores: m x size(), not scaled, no softmax.
+  void attention_scores(const float* queries, size_t m, float* scores) const;
+  /// size() x d_value, in order of appending.
+  void get_values(float* values) const;
+  void clear();
+
+ private:
+  std::unique_ptr<gpu::KvCacheImpl> impl_;
+};
+
+}  // namespace rotorquant

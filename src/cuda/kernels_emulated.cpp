@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+// The same kernels for the CPU (device_emulated.h).
+#include "cuda/kernels.inl"
