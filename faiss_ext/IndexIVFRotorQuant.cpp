@@ -276,7 +276,7 @@ void IndexIVFRotorQuant::encode_vectors(idx_t n, const float* x, const idx_t* li
       additive.resize(count);
       geometry->split(x + first * dim, lists.data(), count, residuals.data(), additive.data());
       block.resize(count * code_size);
-      codec->encode(residuals.data(), additive.data(), count, block.data());
+      codec->encode(residuals.data(), additive.data(), count, block.data(), encode_effort);
       for (size_t i = 0; i < count; ++i) {
         uint8_t* code = codes + (first + i) * stride;
         if (list_nos[first + i] < 0) {

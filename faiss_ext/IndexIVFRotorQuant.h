@@ -52,6 +52,8 @@ struct IndexIVFRotorQuant : IndexIVFBase {
   /// Defaults of the search parameters; a negative scale stands for Codec::default_error_scale().
   float refine_error_scale = SearchParams{}.refine_error_scale;
   size_t k_factor = SearchParams{}.k_factor;
+  /// How long add() looks for good codes; not stored in files.
+  EncodeEffort encode_effort = EncodeEffort::standard;
 
   /// For readers of files.
   IndexIVFRotorQuant();

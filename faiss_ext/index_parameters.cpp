@@ -9,7 +9,6 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -46,13 +45,11 @@ bool set_own(Own& index, const std::string& name, double value) {
     index.k_factor = whole<size_t>(name, value, 1);
     return true;
   }
-  if constexpr (std::is_same_v<Own, IndexRotorQuant>) {
-    if (name == "encode_effort") {
-      const int effort = whole<int>(name, value, 0);
-      require_faiss(effort <= 2, name, "0 (fast), 1 (standard) or 2 (best)", value);
-      index.encode_effort = static_cast<EncodeEffort>(effort);
-      return true;
-    }
+  if (name == "encode_effort") {
+    const int effort = whole<int>(name, value, 0);
+    require_faiss(effort <= 2, name, "0 (fast), 1 (standard) or 2 (best)", value);
+    index.encode_effort = static_cast<EncodeEffort>(effort);
+    return true;
   }
   return false;
 }

@@ -15,7 +15,7 @@ namespace rotorquant {
 ///   nprobe, max_codes     of the inverted file (ours or FAISS's)
 ///   quantizer_nprobe ...  "quantizer_" before a name: of its coarse quantizer
 ///   refine_error_scale, k_factor   of every index of ours below
-///   encode_effort         of flat indexes of ours: 0 fast, 1 standard, 2 best
+///   encode_effort         of the same: 0 fast, 1 standard, 2 best (for vectors added later)
 ///   k_factor_rf           of IndexRefine
 ///   efSearch, efConstruction       of HNSW graphs (efSearch also of NSG: its search_L)
 ///

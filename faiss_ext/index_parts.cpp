@@ -116,6 +116,55 @@ void to_faiss_ranges(Metric metric, const std::vector<std::vector<RangeHit>>& hi
   }
 }
 
+SelectorFilter::SelectorFilter(const faiss::IDSelector& sel)
+    : sel_(sel),
+      range_(dynamic_cast<const faiss::IDSelectorRange*>(&sel)),
+      bitmap_(dynamic_cast<const faiss::IDSelectorBitmap*>(&sel)) {
+  if (const auto* negation = dynamic_cast<const faiss::IDSelectorNot*>(&sel)) {
+    negated_ = std::make_unique<SelectorFilter>(*negation->sel);
+  }
+  if (const auto* array = dynamic_cast<const faiss::IDSelectorArray*>(&sel)) {
+    is_array_ = true;
+    sorted_.assign(array->ids, array->ids + array->n);
+    std::sort(sorted_.begin(), sorted_.end());
+  }
+}
+
+bool SelectorFilter::allows(int64_t id) const {
+  return is_array_ ? std::binary_search(sorted_.begin(), sorted_.end(), id) : sel_.is_member(id);
+}
+
+uint64_t SelectorFilter::allowed(int64_t first, size_t count) const {
+  const uint64_t all = count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
+  const int64_t last = first + static_cast<int64_t>(count);
+  if (range_ != nullptr) {
+    const int64_t from = std::clamp<int64_t>(range_->imin, first, last) - first;
+    const int64_t to = std::clamp<int64_t>(range_->imax, first, last) - first;
+    const auto below = [](int64_t n) { return n >= 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1; };
+    return to <= from ? 0 : below(to) & ~below(from);
+  }
+  if (bitmap_ != nullptr && first % 8 == 0) {
+    uint64_t bits = 0;
+    const auto byte = static_cast<size_t>(first) / 8;
+    for (size_t i = 0; i < (count + 7) / 8 && byte + i < bitmap_->n; ++i) {
+      bits |= static_cast<uint64_t>(bitmap_->bitmap[byte + i]) << (8 * i);
+    }
+    return bits & all;
+  }
+  if (negated_ != nullptr) {
+    return ~negated_->allowed(first, count) & all;
+  }
+  if (is_array_) {
+    uint64_t bits = 0;
+    for (auto id = std::lower_bound(sorted_.begin(), sorted_.end(), first);
+         id != sorted_.end() && *id < last; ++id) {
+      bits |= uint64_t{1} << (*id - first);
+    }
+    return bits;
+  }
+  return IdFilter::allowed(first, count);
+}
+
 bool has_finite_factors(const CodeLayout& layout, const uint8_t* code) {
   const uint8_t* scan = code + layout.scan_factor_offset();
   bool finite = is_finite_uf16(scan) && is_finite_float(scan + 2);

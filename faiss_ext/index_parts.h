@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "faiss_ext/compat.h"
@@ -53,14 +54,21 @@ void to_faiss_distances(Metric metric, size_t n, float* distances);
 void to_faiss_ranges(Metric metric, const std::vector<std::vector<RangeHit>>& hits,
                      faiss::RangeSearchResult& result);
 
-/// FAISS's selector inside the core's scan. Does not own it.
+/// FAISS's selector inside the core's scan. Does not own it. What a selector of FAISS's own says of
+/// many ids is told without asking it for each.
 class SelectorFilter final : public IdFilter {
  public:
-  explicit SelectorFilter(const faiss::IDSelector& sel) : sel_(sel) {}
-  bool allows(int64_t id) const override { return sel_.is_member(id); }
+  explicit SelectorFilter(const faiss::IDSelector& sel);
+  bool allows(int64_t id) const override;
+  uint64_t allowed(int64_t first, size_t count) const override;
 
  private:
   const faiss::IDSelector& sel_;
+  const faiss::IDSelectorRange* range_;      ///< sel_, where it is one, else null
+  const faiss::IDSelectorBitmap* bitmap_;    ///< likewise
+  std::unique_ptr<SelectorFilter> negated_;  ///< where sel_ is an IDSelectorNot
+  std::vector<int64_t> sorted_;              ///< where sel_ is an IDSelectorArray
+  bool is_array_ = false;
 };
 
 /// Whether no factor of a canonical code is infinite or NaN.

@@ -2,9 +2,10 @@
 #include "store_scan.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
+
+#include "stage_timer.h"
 
 namespace rotorquant {
 namespace {
@@ -24,29 +25,6 @@ constexpr size_t widest_sample_step = 8;
 constexpr size_t least_sampled_blocks = 40;
 /// Candidates refined first, to settle the threshold, as a multiple of k (about).
 constexpr size_t seed_factor = 8;
-
-/// Adds the seconds it lived to a counter, where anybody counts.
-class StageTimer {
- public:
-  StageTimer(bool counting, double& seconds) : counting_(counting), seconds_(seconds) {
-    if (counting_) {
-      start_ = std::chrono::steady_clock::now();
-    }
-  }
-  ~StageTimer() {
-    if (counting_) {
-      const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
-      seconds_ += elapsed.count();
-    }
-  }
-  StageTimer(const StageTimer&) = delete;
-  StageTimer& operator=(const StageTimer&) = delete;
-
- private:
-  bool counting_;
-  double& seconds_;
-  std::chrono::steady_clock::time_point start_;
-};
 
 /// Moves the `count` least to the front, in no order.
 void least_first(std::vector<Neighbour>& candidates, size_t count) {
@@ -84,9 +62,10 @@ AllowedBlocks::AllowedBlocks(const CodeStore& store, const IdFilter* filter) {
     return;
   }
   masks_.assign(store.blocks(), 0);
-  for (size_t i = 0; i < store.size(); ++i) {
-    const uint64_t allowed = filter->allows(static_cast<int64_t>(i)) ? 1 : 0;
-    masks_[i / block_vectors] |= allowed << (i % block_vectors);
+  for (size_t b = 0; b < masks_.size(); ++b) {
+    const size_t first = b * block_vectors;
+    masks_[b] =
+        filter->allowed(static_cast<int64_t>(first), std::min(block_vectors, store.size() - first));
   }
 }
 

@@ -19,6 +19,15 @@ class IdFilter {
  public:
   virtual ~IdFilter() = default;
   virtual bool allows(int64_t id) const = 0;
+  /// allows() of ids first .. first + count - 1 as bits, the least bit first; count <= 64. For
+  /// filters that can tell many at once.
+  virtual uint64_t allowed(int64_t first, size_t count) const {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < count; ++i) {
+      bits |= static_cast<uint64_t>(allows(first + static_cast<int64_t>(i)) ? 1 : 0) << i;
+    }
+    return bits;
+  }
 };
 
 /// What searches did, summed over queries (and threads, for the seconds); for benchmarks and tests.

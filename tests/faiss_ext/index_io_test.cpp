@@ -361,7 +361,8 @@ TEST(IndexIo, WritingRefusesAWrapperOutOfStep) {
 
 /// The format is frozen: these files, written once, must load and answer as they did. (Answers
 /// follow the default error scale too: a vector counts as the larger of refined distance and
-/// bound.)
+/// bound, and codes are scored in fixed point, which is some thousandths of a coordinate off the
+/// floats that the oldest answers were written with: in so few dimensions, 1e-3 of a distance.)
 TEST(GoldenFiles, StillLoadAndAnswer) {
   const std::string directory = std::string(ROTORQUANT_TEST_DATA) + "/format-1/";
   for (const char* name : {"rq3", "idmap2_rq4_ip", "orq2", "ivf4_orq4", "idmap2_ivf4_rq3_ip"}) {
@@ -377,7 +378,7 @@ TEST(GoldenFiles, StillLoadAndAnswer) {
       in >> label >> distance;
       ASSERT_TRUE(static_cast<bool>(in));
       EXPECT_EQ(answer.labels[i], label) << name << " " << i;
-      EXPECT_NEAR(answer.distances[i], distance, 1e-4F * (1.0F + std::abs(distance)));
+      EXPECT_NEAR(answer.distances[i], distance, 1e-3F * (1.0F + std::abs(distance)));
     }
     // And what is written today is what was written then.
     std::ifstream file(directory + name + ".rqindex", std::ios::binary);
