@@ -57,9 +57,9 @@ struct IndexIVFRotorQuant : IndexIVFBase {
 
   /// For readers of files.
   IndexIVFRotorQuant();
-  /// Borrows `quantizer`, of the codec's dimension; it may be trained and filled or empty. Throws
+  /// Borrows `coarse_quantizer`, of the codec's dimension; it may be trained and filled or empty. Throws
   /// faiss::FaissException on another metric and on parameters that Codec refuses.
-  IndexIVFRotorQuant(faiss::Index* quantizer, const CodecParams& params, size_t nlist,
+  IndexIVFRotorQuant(faiss::Index* coarse_quantizer, const CodecParams& params, size_t lists,
                      faiss::MetricType metric = faiss::METRIC_L2);
   IndexIVFRotorQuant(const IndexIVFRotorQuant&) = delete;
   IndexIVFRotorQuant& operator=(const IndexIVFRotorQuant&) = delete;

@@ -184,6 +184,7 @@ IndexPtr clone_ivf(const IndexIVFRotorQuant& index) {
 template <class Several>
 IndexPtr clone_several(const Several& index) {
   std::vector<IndexPtr> parts;
+  parts.reserve(static_cast<size_t>(index.count()));
   for (int i = 0; i < index.count(); ++i) {
     parts.push_back(rotorquant::clone_index(index.at(i)));
   }

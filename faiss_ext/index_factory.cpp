@@ -315,6 +315,8 @@ std::string describe_chain(const faiss::IndexPreTransform& index) {
 
 std::string describe_ivf(const IndexIVFRotorQuant& index) {
   const std::string lists = "IVF" + std::to_string(index.nlist);
+  require_faiss(index.quantizer != nullptr, "reverse_index_factory: coarse quantizer", "one",
+                "none");
   const faiss::Index& quantizer = *index.quantizer;
   if (dynamic_cast<const faiss::IndexFlat*>(&quantizer) != nullptr) {
     return lists + "," + index.code_name();

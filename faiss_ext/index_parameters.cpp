@@ -187,7 +187,7 @@ faiss::IndexIVF* try_extract_index_ivf(faiss::Index* index) {
 }
 
 const faiss::IndexIVF* try_extract_index_ivf(const faiss::Index* index) {
-  return try_extract_index_ivf(const_cast<faiss::Index*>(index));  // only walks
+  return try_extract_index_ivf(const_cast<faiss::Index*>(index));  // NOLINT: only walks
 }
 
 faiss::IndexIVF* extract_index_ivf(faiss::Index* index) {
@@ -198,7 +198,7 @@ faiss::IndexIVF* extract_index_ivf(faiss::Index* index) {
 }
 
 const faiss::IndexIVF* extract_index_ivf(const faiss::Index* index) {
-  return extract_index_ivf(const_cast<faiss::Index*>(index));  // only walks
+  return extract_index_ivf(const_cast<faiss::Index*>(index));  // NOLINT: only walks
 }
 
 }  // namespace rotorquant
