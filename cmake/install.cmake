@@ -18,6 +18,13 @@ if(ROTORQUANT_FAISS)
           FILES_MATCHING PATTERN "*.h")
 endif()
 
+if(TARGET rotorquant_gpu)
+  list(APPEND rotorquant_installed_targets rotorquant_gpu)
+endif()
+if(TARGET rotorquant_faiss_gpu)
+  list(APPEND rotorquant_installed_targets rotorquant_faiss_gpu)
+endif()
+
 install(TARGETS ${rotorquant_installed_targets} EXPORT rotorquant-targets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}

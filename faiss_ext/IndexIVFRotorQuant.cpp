@@ -188,9 +188,8 @@ class Scanner final : public faiss::InvertedListScanner {
   void for_allowed(size_t n, const uint8_t* codes, const idx_t* ids, const Use& use) const {
     for (size_t i = 0; i < n; ++i) {
       const bool by_pair = store_pairs || ids == nullptr;
-      const idx_t id = by_pair
-                           ? static_cast<idx_t>(faiss::lo_build(static_cast<uint64_t>(list_no), i))
-                           : ids[i];
+      const idx_t id =
+          by_pair ? static_cast<idx_t>(faiss::lo_build(static_cast<uint64_t>(list_no), i)) : ids[i];
       if (sel == nullptr || ids == nullptr || sel->is_member(ids[i])) {
         use(distance_to_code(codes + i * code_size), id);
       }

@@ -57,8 +57,8 @@ struct IndexIVFRotorQuant : IndexIVFBase {
 
   /// For readers of files.
   IndexIVFRotorQuant();
-  /// Borrows `coarse_quantizer`, of the codec's dimension; it may be trained and filled or empty. Throws
-  /// faiss::FaissException on another metric and on parameters that Codec refuses.
+  /// Borrows `coarse_quantizer`, of the codec's dimension; it may be trained and filled or empty.
+  /// Throws faiss::FaissException on another metric and on parameters that Codec refuses.
   IndexIVFRotorQuant(faiss::Index* coarse_quantizer, const CodecParams& params, size_t lists,
                      faiss::MetricType metric = faiss::METRIC_L2);
   IndexIVFRotorQuant(const IndexIVFRotorQuant&) = delete;

@@ -37,8 +37,8 @@ void copy_base(const faiss::Index& from, faiss::Index& to) {
 }
 
 template <class IdMap>
-IndexPtr clone_id_map(const IdMap& index) {
-  auto copy = make_id_map<IdMap>(rotorquant::clone_index(index.index));
+IndexPtr clone_id_map(const IdMap& index, const LeafCloner& leaf) {
+  auto copy = make_id_map<IdMap>(rotorquant::clone_index(index.index, leaf));
   copy_base(index, *copy);
   copy->id_map = index.id_map;
   if constexpr (std::is_same_v<IdMap, faiss::IndexIDMap2>) {
@@ -47,7 +47,7 @@ IndexPtr clone_id_map(const IdMap& index) {
   return copy;
 }
 
-IndexPtr clone_transformed(const faiss::IndexPreTransform& index) {
+IndexPtr clone_transformed(const faiss::IndexPreTransform& index, const LeafCloner& leaf) {
   auto copy = std::make_unique<faiss::IndexPreTransform>();
   copy_base(index, *copy);
   copy->own_fields = true;
@@ -67,24 +67,25 @@ IndexPtr clone_transformed(const faiss::IndexPreTransform& index) {
     copy->chain.push_back(transform_copy.get());
     transform_copy.release();  // NOLINT(bugprone-unused-return-value): the chain has it now
   }
-  copy->index = rotorquant::clone_index(index.index).release();
+  copy->index = rotorquant::clone_index(index.index, leaf).release();
   return copy;
 }
 
 template <class Refine>
-IndexPtr clone_refine(const Refine& index) {
+IndexPtr clone_refine(const Refine& index, const LeafCloner& leaf) {
   auto copy = std::make_unique<Refine>();
   copy->own_fields = true;
   copy->own_refine_index = true;
   copy_base(index, *copy);
   copy->k_factor = index.k_factor;
-  copy->base_index = rotorquant::clone_index(index.base_index).release();
+  copy->base_index = rotorquant::clone_index(index.base_index, leaf).release();
+  // Asked for single distances, which not every stand-in can tell: it stays what it is.
   copy->refine_index = rotorquant::clone_index(index.refine_index).release();
   return copy;
 }
 
-IndexPtr clone_hnsw(const faiss::IndexHNSW& index) {
-  auto copy = wrap<faiss::IndexHNSW>(rotorquant::clone_index(index.storage));
+IndexPtr clone_hnsw(const faiss::IndexHNSW& index, const LeafCloner& leaf) {
+  auto copy = wrap<faiss::IndexHNSW>(rotorquant::clone_index(index.storage, leaf));
   copy_base(index, *copy);
   copy->hnsw = index.hnsw;
   return copy;
@@ -105,8 +106,8 @@ void copy_nsg(const faiss::IndexNSG& index, faiss::IndexNSG& copy) {
   copy.nndescent_iter = index.nndescent_iter;
 }
 
-IndexPtr clone_nsg(const faiss::IndexNSG& index) {
-  auto copy = wrap<faiss::IndexNSG>(rotorquant::clone_index(index.storage), index.nsg.R);
+IndexPtr clone_nsg(const faiss::IndexNSG& index, const LeafCloner& leaf) {
+  auto copy = wrap<faiss::IndexNSG>(rotorquant::clone_index(index.storage, leaf), index.nsg.R);
   copy_nsg(index, *copy);
   return copy;
 }
@@ -114,32 +115,32 @@ IndexPtr clone_nsg(const faiss::IndexNSG& index) {
 /// A graph over floats of its own: faiss::clone_index of 1.7.3 makes its base class of it, which
 /// cannot be written.
 template <class FlatGraph>
-std::unique_ptr<FlatGraph> empty_flat_graph(const FlatGraph& index) {
+std::unique_ptr<FlatGraph> empty_flat_graph(const FlatGraph& index, const LeafCloner& leaf) {
   auto copy = std::make_unique<FlatGraph>();
-  copy->storage = rotorquant::clone_index(index.storage).release();
+  copy->storage = rotorquant::clone_index(index.storage, leaf).release();
   copy->own_fields = true;
   return copy;
 }
 
-IndexPtr clone_flat_graph(const faiss::IndexHNSWFlat& index) {
-  auto copy = empty_flat_graph(index);
+IndexPtr clone_flat_graph(const faiss::IndexHNSWFlat& index, const LeafCloner& leaf) {
+  auto copy = empty_flat_graph(index, leaf);
   copy_base(index, *copy);
   copy->hnsw = index.hnsw;
   return copy;
 }
 
-IndexPtr clone_flat_graph(const faiss::IndexNSGFlat& index) {
-  auto copy = empty_flat_graph(index);
+IndexPtr clone_flat_graph(const faiss::IndexNSGFlat& index, const LeafCloner& leaf) {
+  auto copy = empty_flat_graph(index, leaf);
   copy_nsg(index, *copy);
   return copy;
 }
 
 /// What FAISS can clone, but for coarse quantizers, which are cloned here.
-IndexPtr clone_by_faiss(const faiss::Index& index) {
+IndexPtr clone_by_faiss(const faiss::Index& index, const LeafCloner& leaf) {
   IndexPtr copy(faiss::clone_index(&index));
   if (auto* ivf = dynamic_cast<faiss::IndexIVF*>(copy.get())) {
     IndexPtr quantizer =
-        rotorquant::clone_index(dynamic_cast<const faiss::IndexIVF&>(index).quantizer);
+        rotorquant::clone_index(dynamic_cast<const faiss::IndexIVF&>(index).quantizer, leaf);
     if (ivf->own_fields) {
       delete ivf->quantizer;
     }
@@ -149,7 +150,7 @@ IndexPtr clone_by_faiss(const faiss::Index& index) {
   return copy;
 }
 
-IndexPtr clone_ivf(const IndexIVFRotorQuant& index) {
+IndexPtr clone_ivf(const IndexIVFRotorQuant& index, const LeafCloner& leaf) {
   const InvertedFile* file = index.file();
   require_faiss(file != nullptr || index.ntotal == 0, "clone_index: inverted lists", "ours",
                 "others");
@@ -169,7 +170,7 @@ IndexPtr clone_ivf(const IndexIVFRotorQuant& index) {
   copy->coarse_from_geometry = index.coarse_from_geometry;
   copy->refine_error_scale = index.refine_error_scale;
   copy->k_factor = index.k_factor;
-  copy->quantizer = rotorquant::clone_index(index.quantizer).release();
+  copy->quantizer = rotorquant::clone_index(index.quantizer, leaf).release();
   copy->own_fields = true;
   if (file == nullptr) {
     copy->replace_invlists(new faiss::ArrayInvertedLists(index.nlist, index.code_size), true);
@@ -182,11 +183,11 @@ IndexPtr clone_ivf(const IndexIVFRotorQuant& index) {
 }
 
 template <class Several>
-IndexPtr clone_several(const Several& index) {
+IndexPtr clone_several(const Several& index, const LeafCloner& leaf) {
   std::vector<IndexPtr> parts;
   parts.reserve(static_cast<size_t>(index.count()));
   for (int i = 0; i < index.count(); ++i) {
-    parts.push_back(rotorquant::clone_index(index.at(i)));
+    parts.push_back(rotorquant::clone_index(index.at(i), leaf));
   }
   return make_several<Several>(std::move(parts), has_successive_ids(index));
 }
@@ -197,48 +198,48 @@ const T* exactly(const faiss::Index& index) {
   return typeid(index) == typeid(T) ? dynamic_cast<const T*>(&index) : nullptr;
 }
 
-IndexPtr clone_tree(const faiss::Index& index) {
+IndexPtr clone_tree(const faiss::Index& index, const LeafCloner& leaf) {
   if (const auto* own = exactly<IndexRotorQuant>(index)) {
     return std::make_unique<IndexRotorQuant>(*own);
   }
   if (const auto* ivf = exactly<IndexIVFRotorQuant>(index)) {
-    return clone_ivf(*ivf);
+    return clone_ivf(*ivf, leaf);
   }
   if (const auto* reference = exactly<IndexRotorQuantReference>(index)) {
     return std::make_unique<IndexRotorQuantReference>(*reference);
   }
   if (is_id_map<faiss::IndexIDMap2>(index)) {
-    return clone_id_map(dynamic_cast<const faiss::IndexIDMap2&>(index));
+    return clone_id_map(dynamic_cast<const faiss::IndexIDMap2&>(index), leaf);
   }
   if (is_id_map<faiss::IndexIDMap>(index)) {
-    return clone_id_map(dynamic_cast<const faiss::IndexIDMap&>(index));
+    return clone_id_map(dynamic_cast<const faiss::IndexIDMap&>(index), leaf);
   }
   if (const auto* transformed = exactly<faiss::IndexPreTransform>(index)) {
-    return clone_transformed(*transformed);
+    return clone_transformed(*transformed, leaf);
   }
   if (const auto* refine_flat = exactly<faiss::IndexRefineFlat>(index)) {
-    return clone_refine(*refine_flat);
+    return clone_refine(*refine_flat, leaf);
   }
   if (const auto* refine = exactly<faiss::IndexRefine>(index)) {
-    return clone_refine(*refine);
+    return clone_refine(*refine, leaf);
   }
   if (const auto* hnsw = exactly<faiss::IndexHNSW>(index)) {
-    return clone_hnsw(*hnsw);
+    return clone_hnsw(*hnsw, leaf);
   }
   if (const auto* nsg = exactly<faiss::IndexNSG>(index)) {
-    return clone_nsg(*nsg);
+    return clone_nsg(*nsg, leaf);
   }
   if (const auto* shards = exactly<faiss::IndexShards>(index)) {
-    return clone_several(*shards);
+    return clone_several(*shards, leaf);
   }
   if (const auto* replicas = exactly<faiss::IndexReplicas>(index)) {
-    return clone_several(*replicas);
+    return clone_several(*replicas, leaf);
   }
   if (const auto* flat_hnsw = exactly<faiss::IndexHNSWFlat>(index)) {
-    return clone_flat_graph(*flat_hnsw);
+    return clone_flat_graph(*flat_hnsw, leaf);
   }
   if (const auto* flat_nsg = exactly<faiss::IndexNSGFlat>(index)) {
-    return clone_flat_graph(*flat_nsg);
+    return clone_flat_graph(*flat_nsg, leaf);
   }
   require_faiss(false, "clone_index: type above an index of ours", "one of those in index_tree.h",
                 typeid(index).name());
@@ -253,12 +254,29 @@ bool needs_clone_tree(const faiss::Index& index) {
          typeid(index) == typeid(faiss::IndexNSGFlat);
 }
 
+/// Wrappers through which a LeafCloner must get to what is below.
+bool is_wrapper(const faiss::Index& index) {
+  return is_id_map<faiss::IndexIDMap2>(index) || is_id_map<faiss::IndexIDMap>(index) ||
+         exactly<faiss::IndexPreTransform>(index) != nullptr ||
+         exactly<faiss::IndexShards>(index) != nullptr ||
+         exactly<faiss::IndexReplicas>(index) != nullptr;
+}
+
 }  // namespace
 
-IndexPtr clone_index(const faiss::Index* index) {
+IndexPtr clone_index(const faiss::Index* index, const LeafCloner& leaf) {
   require_faiss(index != nullptr, "clone_index: index", "one", "none");
-  return faiss_boundary(
-      [&] { return needs_clone_tree(*index) ? clone_tree(*index) : clone_by_faiss(*index); });
+  return faiss_boundary([&] {
+    if (IndexPtr other = leaf ? leaf(*index) : nullptr) {
+      return other;
+    }
+    const bool walk = needs_clone_tree(*index) || (leaf && is_wrapper(*index));
+    return walk ? clone_tree(*index, leaf) : clone_by_faiss(*index, leaf);
+  });
+}
+
+IndexPtr clone_index(const faiss::Index* index) {
+  return rotorquant::clone_index(index, LeafCloner{});
 }
 
 }  // namespace rotorquant

@@ -3,6 +3,7 @@
 
 #include <faiss/Index.h>
 
+#include <functional>
 #include <memory>
 
 namespace rotorquant {
@@ -12,5 +13,11 @@ namespace rotorquant {
 /// Throws faiss::FaissException on types that neither knows. Thread-safe as long as nobody writes
 /// to `index`.
 std::unique_ptr<faiss::Index> clone_index(const faiss::Index* index);
+
+/// Makes another index of one in a tree, or returns null to have it copied as it is.
+using LeafCloner = std::function<std::unique_ptr<faiss::Index>(const faiss::Index&)>;
+/// The same with some of its parts replaced: `leaf` is asked first, from the root down, but not
+/// about the refining index of an IndexRefine.
+std::unique_ptr<faiss::Index> clone_index(const faiss::Index* index, const LeafCloner& leaf);
 
 }  // namespace rotorquant

@@ -13,11 +13,12 @@
 namespace rotorquant {
 
 /// IndexShards or IndexReplicas that owns its parts (at least one) and asks them one after the
-/// other (threads are a matter of the process, not of the index).
+/// other (threads are a matter of the process, not of the index), or, threaded, each from a thread
+/// of its own: for parts on different devices.
 template <class Several>
 std::unique_ptr<Several> make_several(std::vector<std::unique_ptr<faiss::Index>> parts,
-                                      bool successive_ids) {
-  auto several = std::make_unique<Several>(parts.front()->d, false);
+                                      bool successive_ids, bool threaded = false) {
+  auto several = std::make_unique<Several>(parts.front()->d, threaded);
   if constexpr (std::is_same_v<Several, faiss::IndexShards>) {
     several->successive_ids = successive_ids;
   }

@@ -33,19 +33,6 @@ CodeLayout make_layout(const CodecParams& params) {
   return layout;
 }
 
-int joint_rounds(const CodecParams& params, EncodeEffort effort) {
-  constexpr int most_useful_rounds = 12;
-  switch (effort) {
-    case EncodeEffort::fast:
-      return 0;
-    case EncodeEffort::best:
-      return std::max(params.joint_rounds, most_useful_rounds);
-    case EncodeEffort::standard:
-      break;
-  }
-  return params.joint_rounds;
-}
-
 /// Evenly spaced rows, at most `most`.
 std::vector<float> sample_rows(const float* x, size_t n, size_t d, size_t most) {
   const size_t count = std::min(n, most);
@@ -204,7 +191,7 @@ void Codec::encode(const float* residuals, const float* additive, size_t n, uint
   require(is_trained(), "codec", "a trained codec", "an untrained one");
   require_finite(residuals, n, params_.d, "vectors");
   simd::EncodeView view = CodecAccess::encode_view(*this);
-  view.joint_rounds = joint_rounds(params_, effort);
+  view.joint_rounds = CodecAccess::joint_rounds(params_, effort);
   const simd::KernelTable& kernels = simd::active_kernels();
   const size_t dims = view.dims;
 #pragma omp parallel if (n > 4 * simd::lanes)

@@ -3,6 +3,7 @@
 
 // What scan, refine and code store read of a codec, beyond its public interface.
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -101,6 +102,19 @@ class CodecAccess {
                         const std::vector<float>& sign_query, FixedQuery& fixed);
   /// No decoded coordinate is beyond this, in fixed point.
   static int64_t largest_coordinate(const Codec& codec) { return codec.tables_->largest; }
+  /// How often encode() goes round.
+  static int joint_rounds(const CodecParams& params, EncodeEffort effort) {
+    constexpr int most_useful_rounds = 12;
+    switch (effort) {
+      case EncodeEffort::fast:
+        return 0;
+      case EncodeEffort::best:
+        return std::max(params.joint_rounds, most_useful_rounds);
+      case EncodeEffort::standard:
+        break;
+    }
+    return params.joint_rounds;
+  }
   /// What the device's copy of a codec needs beyond the views (src/cuda).
   static float fixed_unit(const Codec& codec) { return codec.tables_->unit; }
   static const Codec::Statistics& statistics(const Codec& codec) { return codec.statistics_; }

@@ -48,13 +48,6 @@ float bound_of_rank(const CandidateList& candidates, size_t rank) {
   return *at;
 }
 
-/// A rank in a sample of n / step that is behind the k-th best of all n with a chance of more than
-/// 99 %: the number of the k best that fall into the sample, plus 1.9 standard deviations, and one.
-size_t safe_rank(size_t k, size_t step) {
-  const double expected = static_cast<double>(k) / static_cast<double>(step);
-  return static_cast<size_t>(std::ceil(expected + 1.9 * std::sqrt(expected))) + 1;
-}
-
 }  // namespace
 
 AllowedBlocks::AllowedBlocks(const CodeStore& store, const IdFilter* filter) {

@@ -4,6 +4,7 @@
 // The stages of a search over one store: level-1 bounds pick candidates, the whole code ranks them.
 
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -14,6 +15,13 @@
 #include "top_k.h"
 
 namespace rotorquant {
+
+/// A rank in a sample of n / step that is behind the k-th best of all n with a chance of more than
+/// 99 %: the number of the k best that fall into the sample, plus 1.9 standard deviations, and one.
+inline size_t safe_rank(size_t k, size_t step) {
+  const double expected = static_cast<double>(k) / static_cast<double>(step);
+  return static_cast<size_t>(std::ceil(expected + 1.9 * std::sqrt(expected))) + 1;
+}
 
 /// A filter as one 64-bit mask a block, evaluated once a search; empty without a filter.
 class AllowedBlocks {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "rotorquant/code_store.h"
@@ -43,9 +44,14 @@ class GpuResources {
   explicit GpuResources(int device = 0, void* stream = nullptr);
 
   int device() const;
+  std::string name() const;
   void* stream() const;
   /// Returns when all work so far is done.
   void synchronize() const;
+  /// Whether `p` lies in memory that kernels of this device can read.
+  bool owns(const void* p) const;
+  /// Copies between memories of either kind; returns when it is done.
+  void copy(void* to, const void* from, size_t bytes) const;
   const std::shared_ptr<gpu::Device>& handle() const { return device_; }
 
  private:
@@ -93,6 +99,10 @@ class GpuCodeStore {
   void reserve(size_t n);
   /// Appends n canonical codes (n x layout().code_bytes()).
   void append(const uint8_t* codes, size_t n);
+  /// Encodes x (n x d) and appends the codes, which never leave the device. On an exception the
+  /// store is as before.
+  void add(const GpuCodec& codec, const float* x, size_t n,
+           EncodeEffort effort = EncodeEffort::standard);
   /// Writes codes first .. first + n - 1 in canonical form.
   void pack(size_t first, size_t n, uint8_t* codes) const;
   /// Keeps the codes at these places, ascending, and moves them up in order; gives memory back.

@@ -43,6 +43,7 @@ class DenseMap {
 
   void apply(const float* x, float* y) const;             ///< y (rows) = M x (cols)
   void apply_transposed(const float* y, float* x) const;  ///< x (cols) = M^T y (rows)
+  [[nodiscard]] const std::vector<float>& matrix() const { return m_; }  ///< rows x cols
 
  private:
   size_t rows_ = 0;
@@ -79,6 +80,9 @@ class RotorQuantMse {
 
   /// The codebook of the vector grade, for N(0, 1/d).
   [[nodiscard]] const ScalarCodebook& codebook() const { return fields_.front().codebook; }
+
+  /// A row-major 3 x 3 matrix for each triple; empty for Haar.
+  [[nodiscard]] const std::vector<float>& rotors() const { return rotors_; }
 
   /// Numbers that describe the rotation: 4 a rotor (3 degrees of freedom), d^2 for Haar.
   [[nodiscard]] size_t parameters() const;
@@ -155,6 +159,8 @@ class RotorQuantProd {
   [[nodiscard]] int bits() const { return bits_; }
   [[nodiscard]] size_t qjl_dim() const { return qjl_dim_; }
   [[nodiscard]] const RotorQuantMse& stage1() const { return stage1_; }
+  /// S, qjl_dim() x d().
+  [[nodiscard]] const std::vector<float>& sketch() const { return sketch_.matrix(); }
 
   /// x: n x d. The sign of 0 is +1.
   [[nodiscard]] ProdCodes quantize(const float* x, size_t n) const;

@@ -35,9 +35,12 @@ namespace rotorquant::gpu {
 
 constexpr unsigned warp_lanes = 32;
 
-/// Four words as one 128-bit access.
+/// Words that are read and written as one.
 struct alignas(16) Words4 {
   uint32_t w[4];
+};
+struct alignas(8) Words2 {
+  uint32_t w[2];
 };
 
 }  // namespace rotorquant::gpu

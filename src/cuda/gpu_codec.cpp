@@ -28,19 +28,6 @@ size_t nodes_of(size_t level) {  // of level + 1
   return size_t{16} << (4 * level);
 }
 
-int joint_rounds(const CodecParams& params, EncodeEffort effort) {
-  constexpr int most_useful_rounds = 12;
-  switch (effort) {
-    case EncodeEffort::fast:
-      return 0;
-    case EncodeEffort::best:
-      return std::max(params.joint_rounds, most_useful_rounds);
-    case EncodeEffort::standard:
-      break;
-  }
-  return params.joint_rounds;
-}
-
 }  // namespace
 
 size_t rows_a_chunk(size_t d) {
@@ -170,15 +157,7 @@ void CodecImpl::to_frame(const float* residual, size_t n, bool query, float* y,
     return;
   }
   const float* map = query ? query_map.data() : data_map.data();
-  if (stride == dims) {
-    device->multiply_rows(residual, n, d, map, dims, y);
-    return;
-  }
-  Buffer<float> dense(device, n * dims);
-  device->multiply_rows(residual, n, d, map, dims, dense.data());
-  for (size_t i = 0; i < n; ++i) {
-    device->copy(y + i * stride, dense.data() + i * dims, dims * sizeof(float));
-  }
+  device->multiply_rows(residual, n, d, map, dims, y, stride);
 }
 
 Combination CodecImpl::combination(size_t levels, Estimator estimator) const {
@@ -219,7 +198,7 @@ void CodecImpl::encode_chunk(const float* x, size_t n, size_t first_row, EncodeE
   args.y = y.data();
   args.additive = additive.data();
   args.n = to_unsigned(n);
-  args.joint_rounds = joint_rounds(codec.params(), effort);
+  args.joint_rounds = CodecAccess::joint_rounds(codec.params(), effort);
   args.codes = codes;
   args.workspace = workspace.data();
   encode_rows(*device, args);
@@ -257,7 +236,7 @@ void CodecImpl::decode_chunk(const uint8_t* codes, size_t n, size_t levels, floa
   if (view.frame.layers > 0) {
     rotate(view.frame, true, level_part.data(), dims, n, output.data(), d, d);
   } else {
-    device->multiply_rows(level_part.data(), n, dims, inverse.data(), d, output.data());
+    device->multiply_rows(level_part.data(), n, dims, inverse.data(), d, output.data(), d);
   }
   if (!space.centre.empty()) {
     ResidualArgs shift{};
@@ -283,11 +262,23 @@ GpuResources::GpuResources(int device, void* stream)
 int GpuResources::device() const {
   return device_->index();
 }
+std::string GpuResources::name() const {
+  return device_->name();
+}
 void* GpuResources::stream() const {
   return device_->stream();
 }
 void GpuResources::synchronize() const {
   const auto lock = device_->lock();
+  device_->synchronize();
+}
+
+bool GpuResources::owns(const void* p) const {
+  return device_->owns(p);
+}
+void GpuResources::copy(void* to, const void* from, size_t bytes) const {
+  const auto lock = device_->lock();
+  device_->copy(to, from, bytes);
   device_->synchronize();
 }
 

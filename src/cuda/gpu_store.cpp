@@ -96,6 +96,32 @@ void GpuCodeStore::append(const uint8_t* codes, size_t n) {
   }
 }
 
+void GpuCodeStore::add(const GpuCodec& codec, const float* x, size_t n, EncodeEffort effort) {
+  require(codec.codec().layout() == impl_->layout, "codec's layout", "that of the store",
+          "another");
+  require(codec.impl().device == impl_->device, "codec's resources", "those of the store",
+          "others");
+  const size_t before = impl_->size;
+  try {
+    const auto lock = impl_->device->lock();
+    const size_t d = codec.codec().dim();
+    const size_t step = gpu::rows_a_chunk(d);
+    gpu::Buffer<uint8_t> codes(impl_->device, std::min(step, n) * impl_->view.code.code_bytes);
+    if (before + n > impl_->capacity() && n > before / 4) {
+      impl_->reallocate(before + n);  // exact; small additions keep growing geometrically
+    }
+    for (size_t first = 0; first < n; first += step) {
+      const size_t count = std::min(step, n - first);
+      codec.impl().encode_chunk(x + first * d, count, first, effort, codes.data());
+      impl_->append_on_device(codes.data(), count);
+    }
+    impl_->device->synchronize();
+  } catch (...) {
+    truncate(before);
+    throw;
+  }
+}
+
 void GpuCodeStore::pack(size_t first, size_t n, uint8_t* codes) const {
   require(first <= impl_->size && n <= impl_->size - first, "codes to pack", impl_->size,
           first + n);

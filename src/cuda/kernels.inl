@@ -14,7 +14,11 @@
 namespace rotorquant::gpu {
 namespace {
 
+#if defined(__CUDACC__)
 constexpr unsigned block_threads = 256;
+#else
+constexpr unsigned block_threads = 96;  // three warps show what warps do to each other
+#endif
 constexpr unsigned block_warps = block_threads / warp_lanes;
 constexpr unsigned most_blocks = 65535;
 /// Blocks that a multiprocessor runs side by side; kernels stride over what is more.
@@ -61,8 +65,8 @@ constexpr size_t lut_bytes(const TileLayout& layout) {
 }
 /// Tables of 64 queries: bytes a chunk of four words.
 constexpr size_t mma_chunk_bytes = size_t{16} * mma_columns * warp_lanes * 8;
-/// Leaves room for two blocks on a processor of 100 KiB.
-constexpr size_t mma_shared_bytes = size_t{48} << 10U;
+/// Fragments that scan_mma holds at most: two chunks, d = 256.
+constexpr size_t mma_shared_bytes = size_t{64} << 10U;
 
 }  // namespace
 
@@ -148,11 +152,12 @@ void scan_tiles(Device& device, ScanArgs args, ScanTableOrder order) {
            device, args);
     return;
   }
-  const auto most_chunks = static_cast<unsigned>(mma_shared_bytes / mma_chunk_bytes);
+  const size_t room = smaller(mma_shared_bytes, device.shared_bytes_a_block() - sizeof(MmaQueries));
+  const auto most_chunks = static_cast<unsigned>(room / mma_chunk_bytes);
   const unsigned chunks = smaller(layout.chunks(), larger(most_chunks, 1U));
   args.table_quads = chunks * 32;
   launch(scan_mma,
-         LaunchShape{resident_for(device, args.tiles, block_warps, 1, groups), groups,
+         LaunchShape{resident_for(device, args.tiles, block_warps, 2, groups), groups,
                      block_threads, sizeof(MmaQueries) + chunks * mma_chunk_bytes},
          device, args);
 }
@@ -169,7 +174,7 @@ void refine_candidates(Device& device, const RefineArgs& args, unsigned queries)
 void select_best(Device& device, const SelectArgs& args, unsigned rows) {
   if (rows > 0) {
     launch(select_best,
-           LaunchShape{rows, 1, select_threads, (2 * select_room(args.k) + 1) * sizeof(uint64_t)},
+           LaunchShape{rows, 1, block_threads, (2 * select_room(args.k) + 1) * sizeof(uint64_t)},
            device, args);
   }
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 namespace rotorquant::gpu {
@@ -35,6 +36,7 @@ class Device {
   Device& operator=(const Device&) = delete;
 
   int index() const { return index_; }
+  std::string name() const;
   void* stream() const;
   unsigned multiprocessors() const { return multiprocessors_; }
   /// Dynamic shared memory that one block may have.
@@ -54,8 +56,10 @@ class Device {
   /// Whether kernels can read `p`: memory of this device, or managed.
   bool owns(const void* p) const;
 
-  /// y (n x rows) = x (n x cols) m^T with m (rows x cols), all row-major on the device, in fp32.
-  void multiply_rows(const float* x, size_t n, size_t cols, const float* m, size_t rows, float* y);
+  /// y (n x rows, y_stride floats apart) = x (n x cols) m^T with m (rows x cols), all row-major on
+  /// the device, in fp32.
+  void multiply_rows(const float* x, size_t n, size_t cols, const float* m, size_t rows, float* y,
+                     size_t y_stride);
 
  private:
   struct State;

@@ -107,6 +107,12 @@ Device::~Device() {
   cudaStreamSynchronize(state_->stream);
 }
 
+std::string Device::name() const {
+  cudaDeviceProp properties{};
+  check_cuda(cudaGetDeviceProperties(&properties, index_), "asking for a device's name");
+  return properties.name;
+}
+
 void* Device::stream() const {
   return state_->stream;
 }
@@ -159,7 +165,7 @@ bool Device::owns(const void* p) const {
 }
 
 void Device::multiply_rows(const float* x, size_t n, size_t cols, const float* m, size_t rows,
-                           float* y) {
+                           float* y, size_t y_stride) {
   if (n == 0 || rows == 0) {
     return;
   }
@@ -173,7 +179,7 @@ void Device::multiply_rows(const float* x, size_t n, size_t cols, const float* m
   const float zero = 0.0F;
   check_cublas(
       cublasSgemm(state_->blas.get(), CUBLAS_OP_T, CUBLAS_OP_N, as_int(rows), as_int(n),
-                  as_int(cols), &one, m, as_int(cols), x, as_int(cols), &zero, y, as_int(rows)),
+                  as_int(cols), &one, m, as_int(cols), x, as_int(cols), &zero, y, as_int(y_stride)),
       "matrix product");
 }
 

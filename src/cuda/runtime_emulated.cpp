@@ -28,6 +28,10 @@ Device::Device(int index, void* /*stream*/) : state_(std::make_unique<State>()),
 }
 Device::~Device() = default;
 
+std::string Device::name() const {
+  return "emulated device";
+}
+
 void* Device::stream() const {
   return nullptr;
 }
@@ -76,14 +80,14 @@ bool Device::owns(const void* p) const {
 }
 
 void Device::multiply_rows(const float* x, size_t n, size_t cols, const float* m, size_t rows,
-                           float* y) {
+                           float* y, size_t y_stride) {
   for (size_t i = 0; i < n; ++i) {
     for (size_t r = 0; r < rows; ++r) {
       float sum = 0.0F;
       for (size_t j = 0; j < cols; ++j) {
         sum = m[r * cols + j] * x[i * cols + j] + sum;
       }
-      y[i * rows + r] = sum;
+      y[i * y_stride + r] = sum;
     }
   }
 }

@@ -76,7 +76,7 @@ RQ_DEVICE void take_bounds(const ScanArgs& args, unsigned query, unsigned i, uns
     }
     return;
   }
-  const uint32_t found = ballot(allowed && bound <= args.limit[query]);
+  const uint32_t found = ballot(allowed && bound <= smaller(args.limit[query], no_limit));
   if (found == 0) {
     return;
   }
@@ -175,7 +175,7 @@ RQ_DEVICE uint32_t one_hot(uint32_t nibble, unsigned t) {
 
 /// One word (8 quads) of the warp's 32 vectors times 64 queries. codes[m]: the word of vector g +
 /// 8 m with g = lane / 4; fragments: of its first pair of quads.
-RQ_DEVICE void multiply_word(const uint32_t* codes, const uint32_t* fragments,
+RQ_DEVICE void multiply_word(const uint32_t* codes, const Words2* fragments,
                              int32_t (&sums)[2][mma_columns][4]) {
   const unsigned t = lane_id() % 4;
   RQ_UNROLL
@@ -191,9 +191,9 @@ RQ_DEVICE void multiply_word(const uint32_t* codes, const uint32_t* fragments,
     }
     RQ_UNROLL
     for (unsigned column = 0; column < mma_columns; ++column) {
-      const uint32_t* b = fragments + ((pair * mma_columns + column) * warp_lanes + lane_id()) * 2;
-      mma_bytes(sums[0][column], a[0], b);
-      mma_bytes(sums[1][column], a[1], b);
+      const Words2 b = fragments[(pair * mma_columns + column) * warp_lanes + lane_id()];
+      mma_bytes(sums[0][column], a[0], b.w);
+      mma_bytes(sums[1][column], a[1], b.w);
     }
   }
 }
@@ -258,9 +258,9 @@ RQ_DEVICE void take_sums(const ScanArgs& args, const MmaQueries& queries, unsign
 RQ_KERNEL scan_mma(ScanArgs args) {
   const TileLayout layout = args.store.tile;
   auto& queries = *reinterpret_cast<MmaQueries*>(shared_memory());
-  auto* fragments = reinterpret_cast<uint32_t*>(shared_memory() + sizeof(MmaQueries));
-  constexpr unsigned word_fragments = 4 * mma_columns * warp_lanes * 2;  // 32-bit words
-  const auto* table = reinterpret_cast<const uint32_t*>(args.tables) +
+  auto* fragments = reinterpret_cast<Words2*>(shared_memory() + sizeof(MmaQueries));
+  constexpr unsigned word_fragments = 4 * mma_columns * warp_lanes;
+  const auto* table = reinterpret_cast<const Words2*>(args.tables) +
                       size_t{block_y()} * layout.words * word_fragments;
   for (unsigned q = thread_id(); q < mma_queries; q += threads()) {
     const unsigned query = block_y() * mma_queries + q;
@@ -268,9 +268,10 @@ RQ_KERNEL scan_mma(ScanArgs args) {
     queries.scale[q] = live ? args.scale[query] : 0.0F;
     queries.offset[q] = live ? args.offset[query] : 0.0F;
     // Nothing is within minus infinity: places without a query find nothing.
-    queries.limit[q] = !live                    ? bits_float(0xFF800000U)
-                       : args.minima != nullptr ? no_limit
-                                                : args.limit[query];
+    const bool minima = args.minima != nullptr;
+    queries.limit[q] = !live    ? bits_float(0xFF800000U)
+                       : minima ? no_limit
+                                : smaller(args.limit[query], no_limit);
   }
   const unsigned held_chunks = args.table_quads / 32;
   bool held = false;

@@ -9,11 +9,11 @@
 namespace rotorquant::gpu {
 
 constexpr unsigned most_selected = 2048;  ///< k of select_best
-constexpr unsigned select_threads = 256;
+constexpr unsigned least_room = 256;      ///< at least the threads of a block
 
 /// Room for the best so far; as many again for newcomers. A power of two.
 constexpr unsigned select_room(unsigned k) {
-  unsigned room = select_threads;
+  unsigned room = least_room;
   while (room < k) {
     room *= 2;
   }
