@@ -61,6 +61,7 @@ struct IndexIVFRotorQuant : IndexIVFBase {
   /// Throws faiss::FaissException on another metric and on parameters that Codec refuses.
   IndexIVFRotorQuant(faiss::Index* coarse_quantizer, const CodecParams& params, size_t lists,
                      faiss::MetricType metric = faiss::METRIC_L2);
+  ~IndexIVFRotorQuant() override = default;
   IndexIVFRotorQuant(const IndexIVFRotorQuant&) = delete;
   IndexIVFRotorQuant& operator=(const IndexIVFRotorQuant&) = delete;
 
