@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "faiss_ext/boundary.h"
@@ -33,14 +34,14 @@ struct Call {
 
 }  // namespace
 
-GpuIndexRotorQuant::GpuIndexRotorQuant(const GpuResources& on, const CodecParams& params,
+GpuIndexRotorQuant::GpuIndexRotorQuant(GpuResources on, const CodecParams& params,
                                        faiss::MetricType metric)
-    : Index(checked_dimension(params), metric), resources(on), settings(params, metric) {
+    : Index(checked_dimension(params), metric), resources(std::move(on)), settings(params, metric) {
   adopt_settings();
 }
 
-GpuIndexRotorQuant::GpuIndexRotorQuant(const GpuResources& on, const IndexRotorQuant& index)
-    : Index(index.d, index.metric_type), resources(on) {
+GpuIndexRotorQuant::GpuIndexRotorQuant(GpuResources on, const IndexRotorQuant& index)
+    : Index(index.d, index.metric_type), resources(std::move(on)) {
   copyFrom(index);
 }
 

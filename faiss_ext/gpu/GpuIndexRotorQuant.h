@@ -27,10 +27,10 @@ struct GpuIndexRotorQuant : faiss::Index {
   GpuSearchOptions search_options;
 
   /// Throws faiss::FaissException on another metric and on parameters that Codec refuses.
-  GpuIndexRotorQuant(const GpuResources& resources, const CodecParams& params,
+  GpuIndexRotorQuant(GpuResources on, const CodecParams& params,
                      faiss::MetricType metric = faiss::METRIC_L2);
   /// A copy of `index`.
-  GpuIndexRotorQuant(const GpuResources& resources, const IndexRotorQuant& index);
+  GpuIndexRotorQuant(GpuResources on, const IndexRotorQuant& index);
   GpuIndexRotorQuant(const GpuIndexRotorQuant&) = delete;
   GpuIndexRotorQuant& operator=(const GpuIndexRotorQuant&) = delete;
 

@@ -95,7 +95,9 @@ class CodeStore {
     for (size_t at = 0; at < bytes; at += cache_line) {
       __builtin_prefetch(first + at);
     }
-    __builtin_prefetch(first + bytes - 1);
+    if (bytes > 0) {  // signs or one level alone have no rows
+      __builtin_prefetch(first + bytes - 1);
+    }
   }
   float scan_alpha(size_t i) const;
   float additive(size_t i) const;

@@ -67,6 +67,8 @@ class GpuCodec {
   ~GpuCodec();
   GpuCodec(GpuCodec&&) noexcept;
   GpuCodec& operator=(GpuCodec&&) noexcept;
+  GpuCodec(const GpuCodec&) = delete;
+  GpuCodec& operator=(const GpuCodec&) = delete;
 
   const Codec& codec() const;
   const Space& space() const;
@@ -90,6 +92,8 @@ class GpuCodeStore {
   ~GpuCodeStore();
   GpuCodeStore(GpuCodeStore&&) noexcept;
   GpuCodeStore& operator=(GpuCodeStore&&) noexcept;
+  GpuCodeStore(const GpuCodeStore&) = delete;
+  GpuCodeStore& operator=(const GpuCodeStore&) = delete;
 
   size_t size() const;
   const CodeLayout& layout() const;
@@ -150,6 +154,8 @@ class GpuRotorQuantMse {
   ~GpuRotorQuantMse();
   GpuRotorQuantMse(GpuRotorQuantMse&&) noexcept;
   GpuRotorQuantMse& operator=(GpuRotorQuantMse&&) noexcept;
+  GpuRotorQuantMse(const GpuRotorQuantMse&) = delete;
+  GpuRotorQuantMse& operator=(const GpuRotorQuantMse&) = delete;
 
   size_t d() const;
   size_t code_size() const;
@@ -170,6 +176,8 @@ class GpuRotorQuantKVCache {
   ~GpuRotorQuantKVCache();
   GpuRotorQuantKVCache(GpuRotorQuantKVCache&&) noexcept;
   GpuRotorQuantKVCache& operator=(GpuRotorQuantKVCache&&) noexcept;
+  GpuRotorQuantKVCache(const GpuRotorQuantKVCache&) = delete;
+  GpuRotorQuantKVCache& operator=(const GpuRotorQuantKVCache&) = delete;
 
   size_t size() const;
   size_t bytes() const;  ///< of the packed codes

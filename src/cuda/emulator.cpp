@@ -92,7 +92,8 @@ class Context {
   /// Makes it run entry(), which never returns, on a stack of its own.
   void begin(std::vector<unsigned char>& stack, void (*entry)()) {
     constexpr size_t saved_registers = 6;
-    const auto end = reinterpret_cast<uintptr_t>(stack.data() + stack.size()) & ~uintptr_t{15};
+    unsigned char* end = stack.data() + stack.size();
+    end -= reinterpret_cast<uintptr_t>(end) % 16;
     auto** slot = reinterpret_cast<void**>(end);
     *--slot = nullptr;  // as if entry() had been called: its stack is 8 bytes off
     *--slot = reinterpret_cast<void*>(entry);

@@ -51,8 +51,8 @@ CodeShape shape_of(const CodeLayout& layout, size_t d) {
   return shape;
 }
 
-CodecImpl::CodecImpl(DevicePtr on, const Codec& of, const Space& in)
-    : device(std::move(on)), codec(of), space(in) {
+CodecImpl::CodecImpl(DevicePtr on, Codec of, Space in)
+    : device(std::move(on)), codec(std::move(of)), space(std::move(in)) {
   require(codec.is_trained(), "codec", "a trained codec", "an untrained one");
   require(space.centre.empty() || space.centre.size() == codec.dim(), "centre length", codec.dim(),
           space.centre.size());

@@ -85,7 +85,7 @@ struct CodecImpl {
   std::vector<Buffer<float>> tables;
   std::vector<Buffer<int16_t>> fixed_tables;
 
-  CodecImpl(DevicePtr device, const Codec& codec, const Space& space);
+  CodecImpl(DevicePtr on, Codec of, Space in);
 
   /// Residuals and exact terms of n rows; bad_row stays n where all are finite.
   void split(const float* x, size_t n, bool query, float* residual, float* term,
