@@ -22,14 +22,12 @@ std::vector<faiss::Index*> held_by_several(const faiss::Index& index) {
   std::vector<faiss::Index*> parts;
   if (const auto* shards = dynamic_cast<const faiss::IndexShards*>(&index)) {
     for (int i = 0; i < shards->count(); ++i) {
-      parts.push_back(const_cast<faiss::Index*>(
-          shards->at(i)));  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+      parts.push_back(const_cast<faiss::Index*>(shards->at(i)));  // NOLINT: it walks
     }
   }
   if (const auto* replicas = dynamic_cast<const faiss::IndexReplicas*>(&index)) {
     for (int i = 0; i < replicas->count(); ++i) {
-      parts.push_back(const_cast<faiss::Index*>(
-          replicas->at(i)));  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+      parts.push_back(const_cast<faiss::Index*>(replicas->at(i)));  // NOLINT: it walks
     }
   }
   return parts;
