@@ -25,11 +25,12 @@ namespace {
 
 constexpr unsigned lanes = 32;
 constexpr size_t stack_bytes = size_t{256} << 10U;
-constexpr int uninitialised = 0xA5;  // what shared memory holds at first
 
 struct alignas(16) Words {
   uint32_t w[4];
 };
+/// What shared memory holds at first.
+constexpr Words uninitialised{{0xA5A5A5A5U, 0xA5A5A5A5U, 0xA5A5A5A5U, 0xA5A5A5A5U}};
 
 enum class Waits : uint8_t { nothing, block, warp, finished };
 
@@ -279,9 +280,9 @@ void Scheduler::run(const LaunchShape& shape, const std::function<void()>& body)
   const unsigned blocks = shape.blocks_x * shape.blocks_y;
   for (unsigned i = 0; i < blocks; ++i) {
     const unsigned block = schedule == Schedule::forward ? i : blocks - 1 - i;
-    // Allocated anew and to the byte: the address sanitizer sees every access beyond it.
-    std::vector<Words> shared((shape.shared_bytes + sizeof(Words) - 1) / sizeof(Words));
-    std::memset(shared.data(), uninitialised, shared.size() * sizeof(Words));
+    // Allocated anew, and no more than asked for: the address sanitizer sees accesses beyond it.
+    std::vector<Words> shared((shape.shared_bytes + sizeof(Words) - 1) / sizeof(Words),
+                              uninitialised);
     position.block_x = block % shape.blocks_x;
     position.block_y = block / shape.blocks_x;
     position.shared = reinterpret_cast<uint8_t*>(shared.data());

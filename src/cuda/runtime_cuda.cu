@@ -66,6 +66,7 @@ int Device::count() {
 }
 
 Device::Device(int index, void* stream) : state_(std::make_unique<State>()), index_(index) {
+  require(count() > 0, "CUDA device", "one", "none");
   require(index >= 0 && index < count(), "device", "below " + std::to_string(count()), index);
   const CurrentDevice current(index);
   if (stream == nullptr) {
