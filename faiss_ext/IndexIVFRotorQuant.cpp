@@ -70,19 +70,6 @@ struct Call {
   std::unique_ptr<SelectorFilter> filter;
 
  private:
-  template <class Own>
-  void take(const Own& own) {
-    if (own.refine_error_scale >= 0.0F) {
-      params.refine_error_scale = own.refine_error_scale;
-    }
-    if (own.k_factor != 0) {
-      params.k_factor = own.k_factor;
-    }
-    params.levels = own.levels;
-    params.estimator = own.estimator;
-    params.threads = own.threads;
-    params.stats = own.stats;
-  }
   void take_ivf(const faiss::SearchParametersIVF& ivf, bool zero_is_default);
 };
 
@@ -100,11 +87,11 @@ Call::Call(const IndexIVFRotorQuant& index, const faiss::SearchParameters* given
   }
   if (const auto* own_ivf = dynamic_cast<const SearchParametersIVFRotorQuant*>(given)) {
     take_ivf(*own_ivf, true);
-    take(*own_ivf);
+    take_search_fields(*own_ivf, params);
   } else if (const auto* ivf = dynamic_cast<const faiss::SearchParametersIVF*>(given)) {
     take_ivf(*ivf, false);
   } else if (const auto* own = dynamic_cast<const SearchParametersRotorQuant*>(given)) {
-    take(*own);
+    take_search_fields(*own, params);
   } else {
     // A derived type carries wishes that could not be met: better said than ignored.
     require_faiss(typeid(*given) == typeid(faiss::SearchParameters), "search parameters",
@@ -114,10 +101,8 @@ Call::Call(const IndexIVFRotorQuant& index, const faiss::SearchParameters* given
   }
   require_faiss(nprobe >= 1, "nprobe", "at least 1", nprobe);
   nprobe = std::min(nprobe, index.nlist);
-  if (given->sel != nullptr) {
-    filter = std::make_unique<SelectorFilter>(*given->sel);
-    params.filter = filter.get();
-  }
+  filter = filter_of(given);
+  params.filter = filter.get();
 }
 
 void Call::take_ivf(const faiss::SearchParametersIVF& ivf, bool zero_is_default) {

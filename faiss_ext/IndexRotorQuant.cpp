@@ -17,23 +17,6 @@
 #include "faiss_ext/index_parts.h"
 
 namespace rotorquant {
-namespace {
-
-/// The parameters of one call together with the filter they point to.
-struct Call {
-  Call(const IndexRotorQuant& index, const faiss::SearchParameters* faiss_params)
-      : params(index.resolve(faiss_params)) {
-    if (faiss_params != nullptr && faiss_params->sel != nullptr) {
-      filter = std::make_unique<SelectorFilter>(*faiss_params->sel);
-      params.filter = filter.get();
-    }
-  }
-  SearchParams params;
-  std::unique_ptr<SelectorFilter> filter;
-};
-
-}  // namespace
-
 IndexRotorQuant::IndexRotorQuant() = default;
 
 IndexRotorQuant::IndexRotorQuant(const CodecParams& params, faiss::MetricType metric)
@@ -82,13 +65,15 @@ void IndexRotorQuant::add(idx_t n, const float* x) {
   const auto dim = static_cast<size_t>(d);
   const size_t before = store.size();
   faiss_boundary([&] {
-    require_finite(x, rows, dim, "add: x");
     try {
       if (rows > before / 4) {
         store.reserve(before + rows);  // exact; small additions keep growing geometrically
       }
       std::vector<uint8_t> codes;
       for_blocks(rows, dim, [&](size_t first, size_t count) {
+        if (!all_finite(x + first * dim, count * dim)) {
+          require_finite(x, rows, dim, "add: x");  // names the row
+        }
         codes.resize(count * codec.code_bytes());
         sa_encode(static_cast<idx_t>(count), x + first * dim, codes.data());
         store.append(codes.data(), count);
@@ -113,16 +98,7 @@ SearchParams IndexRotorQuant::resolve(const faiss::SearchParameters* params) con
                   params == nullptr ? "" : typeid(*params).name());
     return resolved;
   }
-  if (own->refine_error_scale >= 0.0F) {
-    resolved.refine_error_scale = own->refine_error_scale;
-  }
-  if (own->k_factor != 0) {
-    resolved.k_factor = own->k_factor;
-  }
-  resolved.levels = own->levels;
-  resolved.estimator = own->estimator;
-  resolved.threads = own->threads;
-  resolved.stats = own->stats;
+  take_search_fields(*own, resolved);
   return resolved;
 }
 
@@ -131,7 +107,7 @@ void IndexRotorQuant::search(idx_t n, const float* x, idx_t k, float* distances,
   require_faiss(k > 0, "search: k", "at least 1", k);
   const size_t queries = checked_count(n);
   require_faiss(codec.is_trained(), "search: index", "a trained one", "an untrained one");
-  const Call call(*this, params);
+  const FlatCall call(*this, params);
   if (queries == 0) {
     return;
   }
@@ -149,7 +125,7 @@ void IndexRotorQuant::range_search(idx_t n, const float* x, float radius,
   require_faiss(result->nq == queries, "range_search: queries of the result", queries, result->nq);
   require_faiss(codec.is_trained(), "range_search: index", "a trained one", "an untrained one");
   require_faiss(!std::isnan(radius), "range_search: radius", "a number", radius);
-  const Call call(*this, params);
+  const FlatCall call(*this, params);
   const float sign = space.metric == Metric::l2 ? 1.0F : -1.0F;
   const std::vector<std::vector<RangeHit>> hits = faiss_boundary([&] {
     return rotorquant::range_search(codec, space, store, x, queries, sign * radius, call.params);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "faiss_ext/index_factory.h"
 
+#include <cxxabi.h>
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexIDMap.h>
@@ -13,6 +14,9 @@
 #include <faiss/VectorTransform.h>
 #include <faiss/index_factory.h>
 
+#include <cstdlib>
+#include <exception>
+#include <memory>
 #include <optional>
 #include <regex>
 #include <typeinfo>
@@ -382,6 +386,22 @@ std::string reverse_index_factory(const faiss::Index& index) {
                 "reverse_index_factory: index", "one of ours, a known wrapper or IndexFlat",
                 typeid(index).name());
   return "Flat";
+}
+
+std::string class_name(const faiss::Index& index) {
+  const char* mangled = typeid(index).name();
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> text(
+      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
+  return status == 0 ? text.get() : mangled;
+}
+
+std::string describe_index(const faiss::Index& index) {
+  try {
+    return reverse_index_factory(index);
+  } catch (const std::exception&) {
+    return class_name(index);  // a FAISS index that the reverse factory does not know
+  }
 }
 
 }  // namespace rotorquant

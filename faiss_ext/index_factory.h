@@ -31,4 +31,9 @@ std::unique_ptr<faiss::Index> index_factory(int d, const std::string& descriptio
 /// above and IndexFlat; throws faiss::FaissException on anything else.
 std::string reverse_index_factory(const faiss::Index& index);
 
+/// What to call any index: that string, or its C++ class where there is none ("faiss::IndexPQ").
+std::string describe_index(const faiss::Index& index);
+/// Its C++ class.
+std::string class_name(const faiss::Index& index);
+
 }  // namespace rotorquant

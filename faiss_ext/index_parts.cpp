@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "faiss_ext/IndexRotorQuant.h"
 #include "faiss_ext/boundary.h"
 #include "rotorquant/random.h"
 
@@ -163,6 +164,17 @@ uint64_t SelectorFilter::allowed(int64_t first, size_t count) const {
     return bits;
   }
   return IdFilter::allowed(first, count);
+}
+
+std::unique_ptr<SelectorFilter> filter_of(const faiss::SearchParameters* params) {
+  return params != nullptr && params->sel != nullptr
+             ? std::make_unique<SelectorFilter>(*params->sel)
+             : nullptr;
+}
+
+FlatCall::FlatCall(const IndexRotorQuant& index, const faiss::SearchParameters* faiss_params)
+    : params(index.resolve(faiss_params)), filter(filter_of(faiss_params)) {
+  params.filter = filter.get();
 }
 
 bool has_finite_factors(const CodeLayout& layout, const uint8_t* code) {

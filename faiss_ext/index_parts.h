@@ -19,6 +19,8 @@
 
 namespace rotorquant {
 
+struct IndexRotorQuant;
+
 /// Vectors to work on at a time: whole scan blocks, some 8 MiB of floats.
 size_t block_rows(size_t d);
 
@@ -69,6 +71,33 @@ class SelectorFilter final : public IdFilter {
   std::unique_ptr<SelectorFilter> negated_;  ///< where sel_ is an IDSelectorNot
   std::vector<int64_t> sorted_;              ///< where sel_ is an IDSelectorArray
   bool is_array_ = false;
+};
+
+/// The filter of a call; null without a selector. params may be null.
+std::unique_ptr<SelectorFilter> filter_of(const faiss::SearchParameters* params);
+
+/// Takes what SearchParametersRotorQuant and its IVF twin (Own) say; what they leave to the index
+/// stays as it is.
+template <class Own>
+void take_search_fields(const Own& own, SearchParams& params) {
+  if (own.refine_error_scale >= 0.0F) {
+    params.refine_error_scale = own.refine_error_scale;
+  }
+  if (own.k_factor != 0) {
+    params.k_factor = own.k_factor;
+  }
+  params.levels = own.levels;
+  params.estimator = own.estimator;
+  params.threads = own.threads;
+  params.stats = own.stats;
+}
+
+/// The parameters of one call of a flat index, on a device or not, with the filter they point to.
+struct FlatCall {
+  FlatCall(const IndexRotorQuant& index, const faiss::SearchParameters* faiss_params);
+
+  SearchParams params;
+  std::unique_ptr<SelectorFilter> filter;
 };
 
 /// Whether no factor of a canonical code is infinite or NaN.

@@ -157,19 +157,6 @@ void CodeStore::scan_nibbles(size_t i, uint8_t* plane) const {
   kernels_->scan_plane(block_of(i), padded_quads_, i % block_vectors, plane);
 }
 
-void CodeStore::prefetch_scan(size_t i) const {
-  const uint8_t* block = block_of(i);
-  const size_t v = i % block_vectors;
-  const bool by_row = kernels_->layout == ScanLayout::row_per_quad;
-  const size_t step = by_row ? block_vectors : group_bytes;
-  const size_t offset = by_row ? v : DwordPlace(v).offset;
-  const size_t factors = padded_quads_ * block_vectors / 2;
-  for (size_t at = offset; at < factors; at += step) {
-    __builtin_prefetch(block + at);
-  }
-  __builtin_prefetch(block + factors + alpha_bytes + v * sizeof(float));
-}
-
 uint32_t CodeStore::plane_word(const uint8_t* plane, size_t group) const {
   const size_t byte = group * 2;
   uint32_t word = byte < layout_.plane_bytes ? plane[byte] : 0U;

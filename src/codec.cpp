@@ -285,12 +285,10 @@ void Codec::prepare(const float* queries, size_t n, CodecQuery* prepared) const 
 float Codec::estimate(const CodecQuery& query, const uint8_t* code, size_t levels,
                       Estimator estimator, float norm) const {
   const simd::RefineView view = CodecAccess::refine_view(*this, query, levels);
-  const simd::RefineSums sums =
-      simd::active_kernels().score(view, code, code + layout_.plane_bytes);
-  const float level_product = query.fixed.level_step * static_cast<float>(sums.level);
-  const float sign_product = query.fixed.sign_step * static_cast<float>(sums.sign);
-  return CodecAccess::combine(*this, read_code_factors(layout_, code), level_product, sign_product,
-                              levels, estimator, norm);
+  const CodeProducts products =
+      score(simd::active_kernels(), view, query.fixed, code, code + layout_.plane_bytes);
+  return CodecAccess::combine(*this, read_code_factors(layout_, code), products.level,
+                              products.sign, levels, estimator, norm);
 }
 
 float Codec::expected_distortion(size_t levels) const {

@@ -55,6 +55,25 @@ inline CodeFactors read_code_factors(const CodeLayout& layout, const uint8_t* co
   return factors;
 }
 
+/// The two inner products of one code: <q', a> and <O q', s>.
+struct CodeProducts {
+  float level;
+  float sign;
+
+  /// The whole code's rescaled estimate of <q - mu, x - mu>.
+  float whole(const CodeFactors& factors) const {
+    return factors.alpha * level + factors.beta * sign;
+  }
+};
+
+/// Scores one code: plane1 and row as in KernelTable::score, `view` of the same query.
+inline CodeProducts score(const simd::KernelTable& kernels, const simd::RefineView& view,
+                          const FixedQuery& query, const uint8_t* plane1, const uint8_t* row) {
+  const simd::RefineSums sums = kernels.score(view, plane1, row);
+  return {query.level_step * static_cast<float>(sums.level),
+          query.sign_step * static_cast<float>(sums.sign)};
+}
+
 /// The trees in the orders that the encoder walks, and in the fixed point that the refine reads.
 struct Codec::Tables {
   AlignedVector<float> level1;  ///< [tree][child][5]

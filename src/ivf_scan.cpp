@@ -3,14 +3,13 @@
 
 #include <algorithm>
 
+#include "scan_limits.h"
 #include "stage_timer.h"
 
 namespace rotorquant {
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
-/// Lets every vector pass, but not the unused places of a last block: their bound is +infinity.
-constexpr float no_limit = std::numeric_limits<float>::max();
 
 /// Blocks of a list scanned before their survivors are refined: a long list has to lower the
 /// threshold for itself.
@@ -77,8 +76,7 @@ float IvfScan::margin(const Probe& probe) const {
   }
   const ScanTable& table = query_->table;
   if (scan_is_all_) {
-    constexpr float rounding_scale = 4.0F;
-    return rounding_scale * table.rounding;
+    return rounding_error_scale * table.rounding;
   }
   const float variance = geometry_.error_ratio() * probe.squared_distance;
   return error_scale_ * std::sqrt(table.rounding * table.rounding + variance);
@@ -178,18 +176,15 @@ float IvfScan::refined(const IvfCandidate& candidate) {
   const CodeLayout& layout = store.layout();
   const uint8_t* row = store.row(candidate.offset);
   store.scan_nibbles(candidate.offset, plane_.data());
-  const simd::RefineSums sums = store.kernels().score(view_, plane_.data(), row);
-  const FixedQuery& fixed = query_->codec_query.fixed;
-  const float level_product = fixed.level_step * static_cast<float>(sums.level);
-  const float sign_product = fixed.sign_step * static_cast<float>(sums.sign);
+  const CodeProducts products =
+      score(store.kernels(), view_, query_->codec_query.fixed, plane_.data(), row);
   CodeFactors factors;
   if (layout.planes == 1) {
     factors.alpha1 = store.scan_alpha(candidate.offset);
   }
   read_row_factors(layout, row + (layout.planes - 1) * layout.plane_bytes, factors);
-  const float product = factors.alpha * level_product + factors.beta * sign_product;
   const float term = file_.refine_terms(probe.list)[candidate.offset];
-  return probe.base + (term - geometry_.weight() * product);
+  return probe.base + (term - geometry_.weight() * products.whole(factors));
 }
 
 float IvfScan::scored(const IvfCandidate& candidate) {

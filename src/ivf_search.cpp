@@ -59,7 +59,7 @@ class IvfSearcher {
         scan_(file, params, masks),
         ranker_(file.geometry()) {}
 
-  ~IvfSearcher() { add_stats(scan_.stats()); }
+  ~IvfSearcher() { add_shared(scan_.stats(), params_.stats); }
   IvfSearcher(const IvfSearcher&) = delete;
   IvfSearcher& operator=(const IvfSearcher&) = delete;
 
@@ -124,25 +124,6 @@ class IvfSearcher {
   std::vector<CodecQuery> prepared_;
   IvfQuery query_;
 
-  void add_stats(const SearchStats& stats) const {
-    if (params_.stats == nullptr) {
-      return;
-    }
-#pragma omp critical(rotorquant_search_stats)
-    {
-      SearchStats& total = *params_.stats;
-      total.queries += stats.queries;
-      total.blocks_scanned += stats.blocks_scanned;
-      total.candidates += stats.candidates;
-      total.refined += stats.refined;
-      total.lists_scanned += stats.lists_scanned;
-      total.coarse_seconds += stats.coarse_seconds;
-      total.prepare_seconds += stats.prepare_seconds;
-      total.scan_seconds += stats.scan_seconds;
-      total.refine_seconds += stats.refine_seconds;
-    }
-  }
-
   /// What of the group's preparation is this query's, and the lists it visits.
   void take(size_t place, const int64_t* probed, size_t probes) {
     SearchStats& stats = scan_.stats();
@@ -205,7 +186,7 @@ class IvfSearcher {
         std::vector<Neighbour> found = helper.top().take_sorted();
 #pragma omp critical(rotorquant_ivf_merge)
         helpers_found_.insert(helpers_found_.end(), found.begin(), found.end());
-        add_stats(helper.stats());
+        add_shared(helper.stats(), params_.stats);
       }
     }
     for (const Neighbour& neighbour : helpers_found_) {

@@ -93,6 +93,20 @@ double product(const float* a, const float* b, size_t d) {
 
 }  // namespace
 
+SearchStats& SearchStats::operator+=(const SearchStats& other) {
+  queries += other.queries;
+  blocks_scanned += other.blocks_scanned;
+  candidates += other.candidates;
+  refined += other.refined;
+  rescans += other.rescans;
+  lists_scanned += other.lists_scanned;
+  coarse_seconds += other.coarse_seconds;
+  prepare_seconds += other.prepare_seconds;
+  scan_seconds += other.scan_seconds;
+  refine_seconds += other.refine_seconds;
+  return *this;
+}
+
 void Space::split(const float* x, size_t n, size_t d, float* residuals, float* additive) const {
   const std::vector<float> origin(centre.empty() ? d : 0, 0.0F);
   const float* mu = centre.empty() ? origin.data() : centre.data();

@@ -3,6 +3,8 @@
 
 #include <chrono>
 
+#include "rotorquant/search.h"
+
 namespace rotorquant {
 
 /// Adds the seconds it lived to a counter, where anybody counts.
@@ -27,5 +29,14 @@ class StageTimer {
   double& seconds_;
   std::chrono::steady_clock::time_point start_;
 };
+
+/// Adds what one thread counted to what all of them share, where anybody counts.
+inline void add_shared(const SearchStats& own, SearchStats* total) {
+  if (total == nullptr) {
+    return;
+  }
+#pragma omp critical(rotorquant_search_stats)
+  *total += own;
+}
 
 }  // namespace rotorquant

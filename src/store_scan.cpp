@@ -11,8 +11,6 @@ namespace rotorquant {
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
-/// Lets every vector pass, but not the unused places of a last block: their bound is +infinity.
-constexpr float no_limit = std::numeric_limits<float>::max();
 
 /// Scan data that all queries of a pass work through before moving on: a share of L2.
 constexpr size_t chunk_bytes = size_t{64} << 10U;
@@ -76,8 +74,7 @@ CodeRefiner::CodeRefiner(const Codec& codec, const Space& space, const CodeStore
       store_(store),
       params_(params),
       view_(CodecAccess::refine_view(codec, query, params.levels)),
-      level_step_(query.fixed.level_step),
-      sign_step_(query.fixed.sign_step),
+      fixed_(query.fixed),
       weight_(space.weight()),
       whole_and_rescaled_(params.levels == 0 && params.estimator == Estimator::rescaled),
       norm_from_additive_(space.metric == Metric::l2 && CodecAccess::is_isometric(codec)),
@@ -92,19 +89,16 @@ float CodeRefiner::distance(size_t i) const {
 float CodeRefiner::distance(const Candidate& candidate, const uint8_t* plane) const {
   const CodeLayout& layout = store_.layout();
   const uint8_t* row = store_.row(candidate.id);
-  const simd::RefineSums sums = store_.kernels().score(view_, plane, row);
-  const float level_product = level_step_ * static_cast<float>(sums.level);
-  const float sign_product = sign_step_ * static_cast<float>(sums.sign);
+  const CodeProducts products = score(store_.kernels(), view_, fixed_, plane, row);
   CodeFactors factors;
   factors.alpha1 = candidate.alpha1;
   factors.additive = candidate.additive;
   read_row_factors(layout, row + (layout.planes - 1) * layout.plane_bytes, factors);
   if (whole_and_rescaled_) {
-    const float product = factors.alpha * level_product + factors.beta * sign_product;
-    return factors.additive - weight_ * product;
+    return factors.additive - weight_ * products.whole(factors);
   }
   const float norm = norm_from_additive_ ? std::sqrt(factors.additive) : -1.0F;
-  const float product = CodecAccess::combine(codec_, factors, level_product, sign_product,
+  const float product = CodecAccess::combine(codec_, factors, products.level, products.sign,
                                              params_.levels, params_.estimator, norm);
   return factors.additive - weight_ * product;
 }
@@ -124,22 +118,12 @@ void CandidateList::append(const CodeStore& store, const simd::Selection& found)
   }
   plane_bytes_ = store.padded_quads() / 2;
   make_room(found.count);
-  const size_t factors = store.padded_quads() * block_vectors / 2;
-  Candidate* entry = entries_.data() + size_;
-  uint8_t* plane = planes_.data() + size_ * plane_bytes_;
-  for (size_t i = 0; i < found.count; ++i, ++entry, plane += plane_bytes_) {
+  for (size_t i = 0; i < found.count; ++i) {
     const uint32_t id = found.ids[i];
-    const uint8_t* block = store.block(id / block_vectors);
-    const size_t v = id % block_vectors;
-    const uint8_t* alphas = block + factors;
-    const uint8_t* additives = alphas + block_vectors * sizeof(uint16_t);
-    entry->bound = found.bounds[i];
-    entry->id = id;
-    entry->additive = load_unaligned<float>(additives + v * sizeof(float));
-    entry->alpha1 = decode_factor(load_unaligned<uint16_t>(alphas + v * sizeof(uint16_t)));
-    store.kernels().scan_plane(block, store.padded_quads(), v, plane);
+    entries_[size_] = {found.bounds[i], id, store.additive(id), store.scan_alpha(id)};
+    store.scan_nibbles(id, planes_.data() + size_ * plane_bytes_);
+    ++size_;
   }
-  size_ += found.count;
 }
 
 void CandidateList::append(const CandidateList& other) {
@@ -161,21 +145,7 @@ StoreScan::StoreScan(const Codec& codec, const Space& space, const CodeStore& st
       by_bound_(params.refine_error_scale != 0.0F) {}
 
 StoreScan::~StoreScan() {
-  if (params_.stats == nullptr) {
-    return;
-  }
-#pragma omp critical(rotorquant_search_stats)
-  {
-    SearchStats& total = *params_.stats;
-    total.queries += stats_.queries;
-    total.blocks_scanned += stats_.blocks_scanned;
-    total.candidates += stats_.candidates;
-    total.refined += stats_.refined;
-    total.rescans += stats_.rescans;
-    total.prepare_seconds += stats_.prepare_seconds;
-    total.scan_seconds += stats_.scan_seconds;
-    total.refine_seconds += stats_.refine_seconds;
-  }
+  add_shared(stats_, params_.stats);
 }
 
 float StoreScan::error_margin(const ScanTable& table) const {
@@ -183,9 +153,8 @@ float StoreScan::error_margin(const ScanTable& table) const {
     return 0.0F;
   }
   const bool scan_is_all = codec_.layout().planes == 1 || params_.levels == 1;
-  if (scan_is_all) {  // refining undoes the table's rounding and nothing else: no need to be frugal
-    constexpr float rounding_scale = 4.0F;
-    return rounding_scale * table.rounding;
+  if (scan_is_all) {
+    return rounding_error_scale * table.rounding;
   }
   const float scale =
       params_.refine_error_scale < 0.0F ? codec_.default_error_scale() : params_.refine_error_scale;

@@ -4,7 +4,6 @@
 // The stages of a search over one store: level-1 bounds pick candidates, the whole code ranks them.
 
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -12,16 +11,10 @@
 #include "codec_access.h"
 #include "rotorquant/code_store.h"
 #include "rotorquant/search.h"
+#include "scan_limits.h"
 #include "top_k.h"
 
 namespace rotorquant {
-
-/// A rank in a sample of n / step that is behind the k-th best of all n with a chance of more than
-/// 99 %: the number of the k best that fall into the sample, plus 1.9 standard deviations, and one.
-inline size_t safe_rank(size_t k, size_t step) {
-  const double expected = static_cast<double>(k) / static_cast<double>(step);
-  return static_cast<size_t>(std::ceil(expected + 1.9 * std::sqrt(expected))) + 1;
-}
 
 /// A filter as one 64-bit mask a block, evaluated once a search; empty without a filter.
 class AllowedBlocks {
@@ -79,8 +72,7 @@ class CodeRefiner {
   const CodeStore& store_;
   const SearchParams& params_;
   simd::RefineView view_;
-  float level_step_;
-  float sign_step_;
+  const FixedQuery& fixed_;
   float weight_;
   bool whole_and_rescaled_;  ///< the common case: nothing but two multiply-adds
   bool norm_from_additive_;

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "index_facts.h"
 
-#include <cxxabi.h>
 #include <faiss/IndexIVF.h>
 #include <fmt/core.h>
 
-#include <cstdlib>
 #include <exception>
-#include <memory>
-#include <typeinfo>
 
 #include "faiss_ext/IndexIVFRotorQuant.h"
 #include "faiss_ext/IndexRotorQuant.h"
@@ -19,14 +15,6 @@ namespace rotorquant::tools {
 namespace {
 
 using Facts = std::vector<std::pair<std::string, std::string>>;
-
-std::string class_of(const faiss::Index& index) {
-  const char* mangled = typeid(index).name();
-  int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> text(
-      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
-  return status == 0 ? text.get() : mangled;
-}
 
 const char* frame_name(FrameKind kind) {
   switch (kind) {
@@ -78,14 +66,6 @@ std::vector<float> centre_of(const faiss::Index& index) {
                                                     : std::vector<float>();
 }
 
-std::string name_of(const faiss::Index& index) {
-  try {
-    return reverse_index_factory(index);
-  } catch (const std::exception&) {
-    return class_of(index);  // a FAISS index that the reverse factory does not know
-  }
-}
-
 std::string metric_name(faiss::MetricType metric) {
   switch (metric) {
     case faiss::METRIC_L2:
@@ -99,8 +79,8 @@ std::string metric_name(faiss::MetricType metric) {
 
 Facts facts_of(const faiss::Index& index) {
   Facts facts;
-  facts.emplace_back("type", class_of(index));
-  if (const std::string name = name_of(index); name != class_of(index)) {
+  facts.emplace_back("type", class_name(index));
+  if (const std::string name = describe_index(index); name != class_name(index)) {
     facts.emplace_back("factory string", name);
   }
   facts.emplace_back("d", std::to_string(index.d));

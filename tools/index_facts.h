@@ -12,9 +12,6 @@ namespace rotorquant::tools {
 /// The point that the index's codes are relative to, d floats; empty for the origin.
 std::vector<float> centre_of(const faiss::Index& index);
 
-/// The factory string where the index knows it ("RQ3"), else its class ("faiss::IndexPQ").
-std::string name_of(const faiss::Index& index);
-
 /// "l2", "inner product" or FAISS's number for another metric.
 std::string metric_name(faiss::MetricType metric);
 

@@ -10,6 +10,7 @@
 #include "commands.h"
 #include "dataset.h"
 #include "errors.h"
+#include "faiss_ext/index_factory.h"
 #include "faiss_ext/index_io.h"
 #include "index_facts.h"
 #include "index_spec.h"
@@ -111,7 +112,7 @@ int run_search(const SearchOptions& options) {
   const Dataset dataset =
       read_dataset(options.dataset, 0, options.queries, Parts::queries_and_truth);
   require_match(*index, dataset);
-  require_known_params(params, {{name_of(*index), allowed_params(*index)}});
+  require_known_params(params, {{describe_index(*index), allowed_params(*index)}});
   const SearchSetup setup = prepare_search(*index, params, options.threads);
 
   progress.step(fmt::format("searching {} queries", dataset.query_count));
@@ -119,7 +120,7 @@ int run_search(const SearchOptions& options) {
                                          options.k, 1, progress);
   write_found(options.output, found, dataset.query_count, options.k);
   progress.clear();
-  fmt::print("index: {}, {} vectors\n", name_of(*index), index->ntotal);
+  fmt::print("index: {}, {} vectors\n", describe_index(*index), index->ntotal);
   fmt::print("queries: {} of {}, {:.0f} a second\n", dataset.query_count, dataset.name,
              static_cast<double>(dataset.query_count) / std::max(found.best_seconds, 1e-9));
   fmt::print("{0}-recall@{0}: {1}\n", options.k, recall_text(*index, dataset, found, options.k));

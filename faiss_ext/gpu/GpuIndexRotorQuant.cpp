@@ -19,19 +19,6 @@ namespace {
 
 constexpr float worst = std::numeric_limits<float>::max();
 
-/// The parameters of one call together with the filter they point to.
-struct Call {
-  Call(const IndexRotorQuant& settings, const faiss::SearchParameters* faiss_params)
-      : params(settings.resolve(faiss_params)) {
-    if (faiss_params != nullptr && faiss_params->sel != nullptr) {
-      filter = std::make_unique<SelectorFilter>(*faiss_params->sel);
-      params.filter = filter.get();
-    }
-  }
-  SearchParams params;
-  std::unique_ptr<SelectorFilter> filter;
-};
-
 }  // namespace
 
 GpuIndexRotorQuant::GpuIndexRotorQuant(GpuResources on, const CodecParams& params,
@@ -131,7 +118,7 @@ void GpuIndexRotorQuant::search(idx_t n, const float* x, idx_t k, float* distanc
   require_faiss(k > 0, "search: k", "at least 1", k);
   const size_t queries = checked_count(n);
   const GpuCodec& codec = trained("search");
-  const Call call(settings, params);
+  const FlatCall call(settings, params);
   GpuSearchOptions options = search_options;
   options.distance_sign = settings.space.metric == Metric::l2 ? 1.0F : -1.0F;
   options.missing_distance = options.distance_sign * worst;
@@ -148,7 +135,7 @@ void GpuIndexRotorQuant::range_search(idx_t n, const float* x, float radius,
   require_faiss(result->nq == queries, "range_search: queries of the result", queries, result->nq);
   require_faiss(!std::isnan(radius), "range_search: radius", "a number", radius);
   const GpuCodec& codec = trained("range_search");
-  const Call call(settings, params);
+  const FlatCall call(settings, params);
   const float sign = settings.space.metric == Metric::l2 ? 1.0F : -1.0F;
   const std::vector<std::vector<RangeHit>> hits = faiss_boundary([&] {
     return rotorquant::range_search(codec, *store_, x, queries, sign * radius, call.params,

@@ -85,8 +85,6 @@ class CodeStore {
 
   /// Plane 1 of vector i as canonical nibbles (padded_quads() / 2 bytes; beyond the last quad 0).
   void scan_nibbles(size_t i, uint8_t* plane) const;
-  /// Starts loading what scan_nibbles(i), scan_alpha(i) and additive(i) read.
-  void prefetch_scan(size_t i) const;
   /// Starts loading row(i). Always inlined: GCC takes a function that only prefetches for one
   /// without effect, and drops calls of it.
   __attribute__((always_inline)) void prefetch_row(size_t i) const {

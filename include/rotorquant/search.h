@@ -42,6 +42,8 @@ struct SearchStats {
   double prepare_seconds = 0.0;
   double scan_seconds = 0.0;
   double refine_seconds = 0.0;
+
+  SearchStats& operator+=(const SearchStats& other);
 };
 
 struct SearchParams {

@@ -7,6 +7,7 @@
 
 #include "arrays.h"
 #include "bind.h"
+#include "codec_params.h"
 #include "rotorquant/codec.h"
 #include "rotorquant/error.h"
 
@@ -89,15 +90,8 @@ void bind_codec(nb::module_& module) {
           [](Codec* self, int64_t d, int bits, bool learned, bool signs, uint64_t seed,
              size_t rotor_layers, int joint_rounds) {
             require(d >= 1, "d", "1 or more", d);
-            CodecParams params;
-            params.d = static_cast<size_t>(d);
-            params.bits = bits;
-            params.signs = signs;
-            params.frame = learned ? FrameKind::learned : FrameKind::rotor_layers;
-            params.seed = seed;
-            params.rotor_layers = rotor_layers;
-            params.joint_rounds = joint_rounds;
-            new (self) Codec(params);
+            new (self)
+                Codec(codec_params(d, bits, learned, signs, seed, rotor_layers, joint_rounds));
           },
           "d"_a, "bits"_a = 3, nb::kw_only(), "learned"_a = false, "signs"_a = true,
           "seed"_a = CodecParams{}.seed, "rotor_layers"_a = 0,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Index and its kinds, and everything but searches and files.
-#include <cxxabi.h>
 #include <faiss/Index.h>
 #include <faiss/IndexIDMap.h>
 #include <faiss/IndexIVF.h>
@@ -9,12 +8,10 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 
-#include <cstdlib>
-#include <typeinfo>
-
 #include "add_rows.h"
 #include "arrays.h"
 #include "bind.h"
+#include "codec_params.h"
 #include "faiss_ext/boundary.h"
 #include "faiss_ext/clone_index.h"
 #include "faiss_ext/index_factory.h"
@@ -65,27 +62,10 @@ int checked_dim(int64_t d) {
   return static_cast<int>(d);
 }
 
-std::string class_of(const faiss::Index& index) {
-  const char* mangled = typeid(index).name();
-  int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> text(
-      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
-  return status == 0 ? text.get() : mangled;
-}
-
-/// The factory string, or the C++ class of what the reverse factory does not know.
-std::string factory_string(const faiss::Index& index) {
-  try {
-    return reverse_index_factory(index);
-  } catch (const std::exception&) {
-    return class_of(index);
-  }
-}
-
 std::string describe(nb::handle self) {
   const auto& handle = nb::cast<const IndexHandle&>(self);
   const auto [spec, ntotal, trained] = handle.read([](const faiss::Index& index) {
-    return std::tuple(factory_string(index), index.ntotal, index.is_trained);
+    return std::tuple(describe_index(index), index.ntotal, index.is_trained);
   });
   return std::string("<rotorquant.") + nb::cast<std::string>(self.type().attr("__name__")) + " '" +
          spec + "' d=" + std::to_string(handle.d()) + " metric=" + metric_name(handle.metric()) +
@@ -207,7 +187,8 @@ void update(IndexHandle& handle, nb::handle ids, nb::handle x) {
     auto* id_map = dynamic_cast<faiss::IndexIDMap2*>(&index);
     auto* own = dynamic_cast<IndexRotorQuant*>(id_map != nullptr ? id_map->index : &index);
     require_faiss(own != nullptr, "update",
-                  "an inverted file or an IndexRotorQuant, alone or in an IDMap2", class_of(index));
+                  "an inverted file or an IndexRotorQuant, alone or in an IDMap2",
+                  class_name(index));
     assign_codes(*own, positions_of(index, numbers.data, rows.n), rows.data);
   });
 }
@@ -279,7 +260,7 @@ void bind_base(nb::module_& module) {
           [](const IndexHandle& handle) { return static_cast<int>(handle.metric()); },
           "METRIC_L2 or METRIC_INNER_PRODUCT, as FAISS has it.")
       .def_prop_ro("factory_string",
-                   reader([](const faiss::Index& index) { return factory_string(index); }),
+                   reader([](const faiss::Index& index) { return describe_index(index); }),
                    "What index_factory would make such an index from, or the C++ class where there "
                    "is no such string.")
       .def("__len__", reader([](const faiss::Index& index) { return index.ntotal; }))
@@ -369,14 +350,8 @@ void bind_rotorquant(nb::module_& module) {
           "__init__",
           [](RotorQuantHandle* self, int64_t d, int bits, bool learned, nb::handle metric,
              bool signs, uint64_t seed, size_t rotor_layers, int joint_rounds) {
-            CodecParams params;
-            params.d = static_cast<size_t>(checked_dim(d));
-            params.bits = bits;
-            params.signs = signs;
-            params.frame = learned ? FrameKind::learned : FrameKind::rotor_layers;
-            params.seed = seed;
-            params.rotor_layers = rotor_layers;
-            params.joint_rounds = joint_rounds;
+            const CodecParams params = codec_params(checked_dim(d), bits, learned, signs, seed,
+                                                    rotor_layers, joint_rounds);
             new (self)
                 RotorQuantHandle(std::make_unique<IndexRotorQuant>(params, metric_type(metric)));
           },

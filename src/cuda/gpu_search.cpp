@@ -48,11 +48,7 @@ void for_passes(const GpuCodec& codec, const GpuCodeStore& store, const float* q
     pass.check_finite(first);
     use(pass, first);
     if (params.stats != nullptr) {
-      params.stats->queries += pass.stats().queries;
-      params.stats->blocks_scanned += pass.stats().blocks_scanned;
-      params.stats->candidates += pass.stats().candidates;
-      params.stats->refined += pass.stats().refined;
-      params.stats->rescans += pass.stats().rescans;
+      *params.stats += pass.stats();
     }
   }
 }

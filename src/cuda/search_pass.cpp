@@ -8,13 +8,12 @@
 #include <string>
 
 #include "rotorquant/error.h"
-#include "store_scan.h"
+#include "scan_limits.h"
 
 namespace rotorquant::gpu {
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
-constexpr float no_limit = std::numeric_limits<float>::max();
 
 /// One tile in this many is sampled; fewer are left out in small stores, whose sample must have
 /// `least_sampled` tiles, and more in large ones, where `most_sampled` are enough.
@@ -138,8 +137,7 @@ void SearchPass::fill_tables() {
   args.rounding_only = code.planes == 1 || params_.levels == 1;
   const float scale = params_.refine_error_scale < 0.0F ? codec_.codec.default_error_scale()
                                                         : params_.refine_error_scale;
-  constexpr float rounding_scale = 4.0F;
-  args.error_scale = !by_bound_ ? 0.0F : (args.rounding_only ? rounding_scale : scale);
+  args.error_scale = !by_bound_ ? 0.0F : (args.rounding_only ? rounding_error_scale : scale);
   args.low = low.data();
   args.range = range.data();
   args.tables = tables_.data();

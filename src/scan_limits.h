@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// What the searches of stores, inverted lists and devices agree on about the limits of a scan.
+
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+namespace rotorquant {
+
+/// Lets every vector pass, but not the unused places of a last block: their bound is +infinity.
+constexpr float no_limit = std::numeric_limits<float>::max();
+
+/// Standard deviations of the scan table's rounding that a bound allows for where level 1 is all
+/// there is: refining then undoes that rounding and nothing else, and there is no need to be
+/// frugal.
+constexpr float rounding_error_scale = 4.0F;
+
+/// A rank in a sample of n / step that is behind the k-th best of all n with a chance of more than
+/// 99 %: the number of the k best that fall into the sample, plus 1.9 standard deviations, and one.
+inline size_t safe_rank(size_t k, size_t step) {
+  const double expected = static_cast<double>(k) / static_cast<double>(step);
+  return static_cast<size_t>(std::ceil(expected + 1.9 * std::sqrt(expected))) + 1;
+}
+
+}  // namespace rotorquant
