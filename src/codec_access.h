@@ -143,6 +143,9 @@ class CodecAccess {
   static const std::vector<float>& scan_error(const Codec& codec) {
     return codec.statistics_.scan_error;
   }
+  /// The standard deviation of what the whole code adds to two levels, over that of what it adds to
+  /// one (docs/codec.md, "Inverted lists").
+  static float second_error(const Codec& codec);
   /// <q - mu, x - mu> from the two inner products of a refine. norm < 0: unknown.
   static float combine(const Codec& codec, const CodeFactors& factors, float level_product,
                        float sign_product, size_t levels, Estimator estimator, float norm);

@@ -258,6 +258,16 @@ float CodecAccess::combine(const Codec& codec, const CodeFactors& factors, float
   return alpha * level_product;
 }
 
+float CodecAccess::second_error(const Codec& codec) {
+  // Rescaled codes are y + noise, orthogonal to y, of |y|^2 (1 / cos^2 - 1); a prefix's noise holds
+  // that of the whole code, so that the squares of what lies between them are differences.
+  const std::vector<float>& cos2 = codec.statistics_.cos2;
+  const float whole = 1.0F / cos2[0];
+  const float first = 1.0F / cos2[1] - whole;
+  const float second = 1.0F / cos2[2] - whole;
+  return first > 0.0F ? std::sqrt(std::max(second, 0.0F) / first) : 1.0F;
+}
+
 void Codec::write(ByteWriter& out) const {
   out.put<uint64_t>(params_.d);
   out.put<int32_t>(params_.bits);

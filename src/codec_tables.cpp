@@ -54,17 +54,6 @@ AlignedVector<float> transposed(const std::vector<float>& table, size_t n_trees,
   return result;
 }
 
-/// The first of 16 numbers by `Before`, halves folded onto each other: no chain of 15 steps.
-template <class Before>
-float folded(std::array<float, fanout> kept) {
-  for (size_t width = fanout / 2; width > 0; width /= 2) {
-    for (size_t j = 0; j < width; ++j) {
-      kept[j] = Before()(kept[j + width], kept[j]) ? kept[j + width] : kept[j];
-    }
-  }
-  return kept[0];
-}
-
 float largest_magnitude(const std::vector<float>& values) {
   float largest = 0.0F;
   for (const float v : values) {
@@ -185,40 +174,12 @@ void CodecAccess::fill_scan_table(const Codec& codec, const CodecQuery& query, s
   const size_t tree_step = columns.size() == fanout * quad_dims ? 0 : fanout * quad_dims;
   table.entries.assign(padded_quads * fanout, 0);
   std::vector<float> products(layout.quads * fanout);
-  std::vector<float> least(layout.quads);
-  float widest = 0.0F;
-  float bias = 0.0F;
-  // Loops over the 16 children: what compilers turn into vectors.
-  for (size_t quad = 0; quad < layout.quads; ++quad) {
-    const float* column = columns.data() + quad * tree_step;
-    std::array<float, fanout> sums{};
-    for (size_t k = 0; k < quad_dims; ++k) {
-      const float qk = q[quad * quad_dims + k];
-      for (size_t j = 0; j < fanout; ++j) {
-        sums[j] += qk * column[k * fanout + j];
-      }
-    }
-    std::copy(sums.begin(), sums.end(),
-              products.begin() + static_cast<std::ptrdiff_t>(quad * fanout));
-    const float low = folded<std::less<>>(sums);
-    least[quad] = low;
-    bias += low;
-    widest = std::max(widest, folded<std::greater<>>(sums) - low);
-  }
-  const float step = widest / 255.0F;
-  const float inverse = step > 0.0F ? 1.0F / step : 0.0F;
-  for (size_t quad = 0; quad < layout.quads; ++quad) {
-    std::array<uint8_t, fanout> entries{};
-    for (size_t j = 0; j < fanout; ++j) {
-      const float scaled = (products[quad * fanout + j] - least[quad]) * inverse + 0.5F;
-      entries[j] = static_cast<uint8_t>(std::min(static_cast<int32_t>(scaled), 255));
-    }
-    std::copy(entries.begin(), entries.end(), table.entries.data() + quad * fanout);
-  }
-  table.step = step;
-  table.bias = bias;
+  const simd::TableScale scale = simd::active_kernels().scan_table(
+      columns.data(), tree_step, q, layout.quads, products.data(), table.entries.data());
+  table.step = scale.step;
+  table.bias = scale.bias;
   // Independent errors: the code's own, a coordinate, and the rounding of every table entry.
-  const float rounding = step * step * static_cast<float>(layout.quads) / 12.0F;
+  const float rounding = scale.step * scale.step * static_cast<float>(layout.quads) / 12.0F;
   const std::vector<float>& error = codec.statistics_.scan_error;
   float variance = 0.0F;
   for (size_t j = 0; j < padded_dim(codec.params_.d); ++j) {

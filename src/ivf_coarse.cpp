@@ -4,65 +4,128 @@
 #include "ivf_coarse.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 
 namespace rotorquant {
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr size_t block_lists = IvfGeometry::block_lists;
+constexpr size_t buckets = 256;
 
 }  // namespace
 
-void CentroidRanker::score(const IvfQuery& query) {
-  for (size_t block = 0; block < geometry_.blocks(); ++block) {
-    geometry_.block_products(query.centred, block, products_.data() + block * block_lists);
-  }
-  scores_.assign(products_.size(), infinity);
-  for (size_t c = 0; c < geometry_.lists(); ++c) {
-    scores_[c] = geometry_.metric() == Metric::l2
-                     ? geometry_.squared_offset(c) - 2.0F * products_[c]
-                     : -(geometry_.centre_product(c) + products_[c]);
-  }
-}
-
-float CentroidRanker::limit(size_t probes) {
-  if (probes > block_lists || scores_.size() == block_lists) {
-    order_ = scores_;
-  } else {
-    // The least of every residue class: each that is within the limit has a list to offer.
-    order_.assign(scores_.begin(), scores_.begin() + block_lists);
-    for (size_t first = block_lists; first < scores_.size(); first += block_lists) {
-      for (size_t i = 0; i < block_lists; ++i) {
-        order_[i] = std::min(order_[i], scores_[first + i]);
-      }
+bool LeastOf::fill_buckets(const float* scores, size_t n) {
+  // Loops over 16 partial results: what compilers turn into vectors.
+  std::array<float, simd::lanes> low;
+  std::array<float, simd::lanes> high;
+  low.fill(infinity);
+  high.fill(-infinity);
+  size_t i = 0;
+  for (; i + simd::lanes <= n; i += simd::lanes) {
+    for (size_t lane = 0; lane < simd::lanes; ++lane) {
+      const float score = scores[i + lane];
+      low[lane] = score < low[lane] ? score : low[lane];
+      high[lane] = score > high[lane] ? score : high[lane];
     }
   }
-  const auto nth = order_.begin() + static_cast<std::ptrdiff_t>(probes - 1);
-  std::nth_element(order_.begin(), nth, order_.end());
-  return *nth;
+  for (; i < n; ++i) {
+    low[0] = std::min(low[0], scores[i]);
+    high[0] = std::max(high[0], scores[i]);
+  }
+  const float least = *std::min_element(low.begin(), low.end());
+  const float range = *std::max_element(high.begin(), high.end()) - least;
+  const float scale = static_cast<float>(buckets - 1) / range;
+  if (!std::isfinite(range) || !std::isfinite(scale)) {
+    return false;
+  }
+  bucket_.resize(n);
+  for (i = 0; i < n; ++i) {
+    bucket_[i] = static_cast<int32_t>((scores[i] - least) * scale);
+  }
+  return true;
 }
 
-void CentroidRanker::nearest(IvfQuery& query, size_t probes) {
-  score(query);
+void LeastOf::find(const float* scores, size_t n, size_t count, std::vector<Neighbour>& least) {
+  if (!fill_buckets(scores, n)) {
+    least.clear();
+    for (size_t i = 0; i < n; ++i) {
+      least.push_back({scores[i], static_cast<int64_t>(i)});
+    }
+    std::sort(least.begin(), least.end());
+    least.resize(count);
+    return;
+  }
+  // Neighbouring scores are counted apart: an increment need not wait for the one before.
+  std::array<std::array<uint32_t, buckets>, 2> sizes{};
+  for (size_t i = 0; i < n; ++i) {
+    ++sizes[i % 2][static_cast<size_t>(bucket_[i])];
+  }
+  std::array<uint32_t, buckets + 1> before{};
+  size_t last = 0;  // the buckets below it hold `count` and more
+  while (last < buckets && before[last] < count) {
+    before[last + 1] = before[last] + sizes[0][last] + sizes[1][last];
+    ++last;
+  }
+  const size_t found = before[last];
+  indices_.resize(n + 1);
+  size_t kept = 0;
+  const auto end = static_cast<int32_t>(last);
+  for (size_t i = 0; i < n; ++i) {  // no branch to mispredict
+    indices_[kept] = static_cast<uint32_t>(i);
+    kept += bucket_[i] < end ? 1 : 0;
+  }
+  least.resize(found);
+  std::array<uint32_t, buckets> next;
+  std::copy_n(before.begin(), last, next.begin());
+  for (size_t k = 0; k < kept; ++k) {
+    const uint32_t i = indices_[k];
+    uint32_t& place = next[static_cast<size_t>(bucket_[i])];
+    least[place] = {scores[i], static_cast<int64_t>(i)};
+    ++place;
+  }
+  for (size_t b = 0; b < last; ++b) {
+    if (before[b + 1] - before[b] > 1) {
+      std::sort(least.begin() + before[b], least.begin() + before[b + 1]);
+    }
+  }
+  least.resize(count);
+}
+
+void CentroidRanker::score(const float* products) {
+  scores_.resize(geometry_.lists());
+  for (size_t c = 0; c < geometry_.lists(); ++c) {
+    scores_[c] = geometry_.metric() == Metric::l2 ? geometry_.squared_offset(c) - 2.0F * products[c]
+                                                  : -(geometry_.centre_product(c) + products[c]);
+  }
+}
+
+void CentroidRanker::nearest(IvfQuery* queries, size_t count, size_t probes) {
   probes = std::min(probes, geometry_.lists());
-  const float furthest = limit(probes);
-  lists_.clear();
-  for (size_t c = 0; c < geometry_.lists(); ++c) {
-    if (scores_[c] <= furthest) {
-      lists_.push_back({scores_[c], static_cast<int64_t>(c)});
-    }
+  const size_t stride = geometry_.blocks() * block_lists;
+  products_.resize(std::max(products_.size(), count * stride));
+  for (size_t block = 0; block < geometry_.blocks(); ++block) {
+    geometry_.block_products(queries[0].centred, count, block,
+                             products_.data() + block * block_lists, stride);
   }
-  std::sort(lists_.begin(), lists_.end());
-  query.probes.clear();
-  for (size_t i = 0; i < probes; ++i) {
-    const auto list = static_cast<size_t>(lists_[i].id);
-    query.probes.push_back(make_probe(geometry_, query, list, products_[list]));
+  for (size_t i = 0; i < count; ++i) {
+    IvfQuery& query = queries[i];
+    const float* products = products_.data() + i * stride;
+    score(products);
+    least_.find(scores_.data(), geometry_.lists(), probes, lists_);
+    query.probes.clear();
+    for (const Neighbour& near : lists_) {
+      const auto list = static_cast<size_t>(near.id);
+      query.probes.push_back(make_probe(geometry_, query, list, products[list]));
+    }
   }
 }
 
 void CentroidRanker::take(const int64_t* lists, size_t count, IvfQuery& query) {
   query.probes.clear();
   known_blocks_.clear();
+  products_.resize(std::max(products_.size(), geometry_.blocks() * block_lists));
   for (size_t i = 0; i < count; ++i) {
     if (lists[i] < 0) {
       continue;
@@ -70,7 +133,8 @@ void CentroidRanker::take(const int64_t* lists, size_t count, IvfQuery& query) {
     const auto list = static_cast<size_t>(lists[i]);
     const size_t block = list / block_lists;
     if (std::find(known_blocks_.begin(), known_blocks_.end(), block) == known_blocks_.end()) {
-      geometry_.block_products(query.centred, block, products_.data() + block * block_lists);
+      geometry_.block_products(query.centred, 1, block, products_.data() + block * block_lists,
+                               block_lists);
       known_blocks_.push_back(block);
     }
     query.probes.push_back(make_probe(geometry_, query, list, products_[list]));

@@ -102,13 +102,17 @@ CodecQuery IvfGeometry::framed_offset(size_t list) const {
   return codec_->prepare(difference.data());
 }
 
-void IvfGeometry::block_products(const float* centred, size_t block, float* products) const {
+void IvfGeometry::block_products(const float* centred, size_t n, size_t block, float* products,
+                                 size_t stride) const {
   if (!by_residual()) {
-    std::fill_n(products, block_lists, 0.0F);
+    for (size_t i = 0; i < n; ++i) {
+      std::fill_n(products + i * stride, block_lists, 0.0F);
+    }
     return;
   }
   const float* first = table_.data() + block * dim() * block_lists;
-  simd::active_kernels().matrix_vector(first, block_lists, dim(), centred, products);
+  simd::active_kernels().matrix_vectors(first, block_lists, dim(), centred, dim(), n, products,
+                                        stride);
 }
 
 void IvfGeometry::split(const float* x, const int64_t* lists, size_t n, float* residuals,
@@ -297,7 +301,8 @@ size_t InvertedFile::memory_bytes() const {
                          });
 }
 
-size_t InvertedFile::append(size_t list, size_t n, const int64_t* ids, const uint8_t* codes) {
+size_t InvertedFile::append_unfolded(size_t list, size_t n, const int64_t* ids,
+                                     const uint8_t* codes) {
   require_own();
   List& l = lists_[list];
   const size_t first = l.codes.size();
@@ -309,8 +314,19 @@ size_t InvertedFile::append(size_t list, size_t n, const int64_t* ids, const uin
     truncate(list, first);
     throw;
   }
+  return first;
+}
+
+size_t InvertedFile::append(size_t list, size_t n, const int64_t* ids, const uint8_t* codes) {
+  const size_t first = append_unfolded(list, n, ids, codes);
   fold(list, first, first + n);
   return first;
+}
+
+void InvertedFile::append_folded(size_t list, size_t n, const int64_t* ids, const uint8_t* codes,
+                                 const float* terms) {
+  const size_t first = append_unfolded(list, n, ids, codes);
+  std::copy_n(terms, n, lists_[list].refine_terms.own().data() + first);
 }
 
 void InvertedFile::assign(size_t list, size_t offset, int64_t id, const uint8_t* code) {

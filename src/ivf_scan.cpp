@@ -2,6 +2,7 @@
 #include "ivf_scan.h"
 
 #include <algorithm>
+#include <array>
 
 #include "scan_limits.h"
 #include "stage_timer.h"
@@ -16,9 +17,11 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr size_t chunk_blocks = 32;
 /// What is lost beyond this is less than the lists not probed lose, at any number of bits.
 constexpr float widest_default_scale = 2.0F;
+/// The second bound is so much nearer that a wider margin costs little, and it loses nothing then.
+constexpr float second_scale_more = 1.0F;
 /// Vectors to choose the first refinements from, and how many those are, as multiples of k.
 constexpr size_t seed_pool_factor = 12;
-constexpr size_t seed_factor = 2;
+constexpr size_t seed_factor = 1;
 
 /// The largest relative bound with base + bound <= threshold, or a little more: adding rounds, and
 /// the sum itself decides.
@@ -40,7 +43,8 @@ IvfScan::IvfScan(const InvertedFile& file, const IvfSearchParams& params, const 
       masks_(masks),
       by_bound_(params.refine_error_scale != 0.0F) {
   const Codec& codec = geometry_.codec();
-  scan_is_all_ = codec.layout().planes == 1 || params.levels == 1;
+  const CodeLayout& layout = codec.layout();
+  scan_is_all_ = layout.planes == 1 || params.levels == 1;
   error_scale_ = params.refine_error_scale < 0.0F
                      ? std::min(codec.default_error_scale(), widest_default_scale)
                      : params.refine_error_scale;
@@ -48,33 +52,44 @@ IvfScan::IvfScan(const InvertedFile& file, const IvfSearchParams& params, const 
     scorer_.emplace(geometry_, params.levels, params.estimator);
     code_.resize(codec.code_bytes());
   }
+  // Two levels and signs are read as fast as two levels.
+  has_second_bound_ = by_bound_ && !scorer_ && layout.levels > 2;
+  if (has_second_bound_) {
+    second_gain_ = CodecAccess::statistics(codec).prefix_gain[1];
+    second_scale_ = error_scale_ + second_scale_more;
+    second_view_ = CodecAccess::refine_view(codec, CodecQuery{}, 2);
+  }
   plane_.resize(file.codes(0).padded_quads() / 2);
-  bounds_.resize(chunk_blocks * block_vectors + simd::lanes);
+  bounds_.resize(group * (chunk_blocks * block_vectors + simd::lanes));
   offsets_.resize(bounds_.size());
 }
 
-void IvfScan::begin(const IvfQuery& query, size_t k, float limit) {
-  query_ = &query;
-  top_ = TopK(k);
-  limit_ = limit;
-  candidates_.clear();
-  waiting_.clear();
-  asked_ = 0;
-  allowed_ = 0;
-  view_ = CodecAccess::refine_view(geometry_.codec(), query.codec_query, 0);
+void IvfScan::begin(IvfQuery& query, size_t k, float limit) {
+  const Codec& codec = geometry_.codec();
+  query.top.reset(k);
+  query.limit = limit;
+  query.asked = 0;
+  query.allowed = 0;
+  query.view = CodecAccess::refine_view(codec, query.codec_query, 0);
+  if (has_second_bound_) {
+    // The scan's error in units of alpha_1, made one of q - g in units of alpha.
+    const float first = CodecAccess::statistics(codec).prefix_gain[0] *
+                        std::sqrt(geometry_.error_ratio() * query.squared);
+    query.second_margin = second_scale_ * CodecAccess::second_error(codec) * first;
+  }
   if (scorer_) {
     scorer_->set_query(query.vector);
-    scored_probe_ = no_probe;
+    scored_list_.reset();
   }
 }
 
 /// What the bound allows for, in units of <q', a_1>. The scan's error is that of <G(q - mu_c), .>;
 /// only the rounding of the table is that of the whole q - g.
-float IvfScan::margin(const Probe& probe) const {
+float IvfScan::margin(const IvfQuery& query, const Probe& probe) const {
   if (!by_bound_) {
     return 0.0F;
   }
-  const ScanTable& table = query_->table;
+  const ScanTable& table = query.table;
   if (scan_is_all_) {
     return rounding_error_scale * table.rounding;
   }
@@ -82,42 +97,60 @@ float IvfScan::margin(const Probe& probe) const {
   return error_scale_ * std::sqrt(table.rounding * table.rounding + variance);
 }
 
-simd::ScanQuery IvfScan::scan_query(const Probe& probe) const {
-  const ScanTable& table = query_->table;
+simd::ScanQuery IvfScan::scan_query(const IvfQuery& query, const Probe& probe) const {
+  const ScanTable& table = query.table;
   const float weight = geometry_.weight();
-  return {table.entries.data(), weight * table.step, weight * (table.bias + margin(probe))};
+  return {table.entries.data(), weight * table.step, weight * (table.bias + margin(query, probe))};
 }
 
-void IvfScan::select(uint32_t probe_index, const simd::ScanQuery& scan, size_t first_block,
-                     size_t blocks, float threshold, std::vector<IvfCandidate>& found) {
-  const Probe& probe = query_->probes[probe_index];
-  const CodeStore& store = file_.codes(probe.list);
-  const float limit = relative_limit(threshold, probe.base);
-  simd::Selection selection{bounds_.data(), offsets_.data(), 0};
-  const IdArray& ids = file_.ids(probe.list);
+template <class ThresholdOf>
+void IvfScan::select(const Visit* visits, size_t count, size_t first_block, size_t blocks,
+                     const ThresholdOf& threshold_of, std::vector<IvfCandidate>& found) {
+  const uint32_t list = visits[0].probe.list;
+  const CodeStore& store = file_.codes(list);
+  const IdArray& ids = file_.ids(list);
+  std::array<simd::ScanQuery, group> scans;
+  std::array<simd::Selection, group> selections;
+  std::array<float, group> thresholds;
+  std::array<float, group> limits;
   bool ask = params_.filter != nullptr && masks_ == nullptr;
-  const uint64_t* masks = masks_ == nullptr ? nullptr : (*masks_)[probe.list].data() + first_block;
-  if (ask && few_allowed()) {  // most of what passes the bound would be refused: ask first
+  bool ask_first = false;  // where most of what passes the bound would be refused
+  const size_t room = bounds_.size() / group;
+  for (size_t i = 0; i < count; ++i) {
+    const auto& [query, probe] = visits[i];
+    scans[i] = scan_query(*query, probe);
+    thresholds[i] = threshold_of(*query);
+    limits[i] = relative_limit(thresholds[i], probe.base);
+    selections[i] = {bounds_.data() + i * room, offsets_.data() + i * room, 0};
+    ask_first = ask_first || query->few_allowed();
+  }
+  const uint64_t* masks = masks_ == nullptr ? nullptr : (*masks_)[list].data() + first_block;
+  if (ask && ask_first) {
     fill_masks(ids, first_block, blocks);
     masks = chunk_masks_.data();
     ask = false;
   }
   store.kernels().select(store.block(first_block), blocks, store.block_bytes(),
-                         store.padded_quads(), &scan, 1, &limit, masks,
-                         static_cast<uint32_t>(first_block * block_vectors), &selection);
-  stats_.blocks_scanned += blocks;
-  for (size_t i = 0; i < selection.count; ++i) {
-    const float bound = probe.base + selection.bounds[i];
-    if (bound <= threshold && (!ask || is_allowed(ids[selection.ids[i]]))) {
-      found.push_back({bound, selection.ids[i], probe_index});
+                         store.padded_quads(), scans.data(), count, limits.data(), masks,
+                         static_cast<uint32_t>(first_block * block_vectors), selections.data());
+  stats_.blocks_scanned += blocks * count;
+  for (size_t i = 0; i < count; ++i) {
+    const auto& [query, probe] = visits[i];
+    const simd::Selection& selection = selections[i];
+    for (size_t j = 0; j < selection.count; ++j) {
+      const float bound = probe.base + selection.bounds[j];
+      const uint32_t offset = selection.ids[j];
+      if (bound <= thresholds[i] && (!ask || is_allowed(*query, ids[offset]))) {
+        found.push_back({bound, probe.base, offset, list, query});
+      }
     }
   }
 }
 
-bool IvfScan::is_allowed(int64_t id) {
+bool IvfScan::is_allowed(IvfQuery& query, int64_t id) {
   const bool allowed = params_.filter->allows(id);
-  ++asked_;
-  allowed_ += allowed ? 1 : 0;
+  ++query.asked;
+  query.allowed += allowed ? 1 : 0;
   return allowed;
 }
 
@@ -132,38 +165,67 @@ void IvfScan::fill_masks(const IdArray& ids, size_t first_block, size_t blocks) 
 }
 
 template <class Use>
-void IvfScan::scan_list(uint32_t probe_index, const Use& use) {
-  const Probe& probe = query_->probes[probe_index];
-  const size_t blocks = file_.codes(probe.list).blocks();
-  const simd::ScanQuery scan = scan_query(probe);
-  ++stats_.lists_scanned;
+void IvfScan::over_chunks(size_t list, const Use& use) const {
+  const size_t blocks = file_.codes(list).blocks();
   for (size_t block = 0; block < blocks; block += chunk_blocks) {
-    use(scan, block, std::min(chunk_blocks, blocks - block));
+    use(block, std::min(chunk_blocks, blocks - block));
   }
 }
 
-void IvfScan::prefetch_list(size_t probe) const {
-  if (probe >= query_->probes.size()) {
-    return;
-  }
-  const size_t list = query_->probes[probe].list;
+void IvfScan::prefetch_list(size_t list) const {
   const CodeStore& store = file_.codes(list);
   if (store.size() == 0) {
     return;
   }
-  constexpr size_t prefetched_bytes = 2048;  // the hardware goes on from there
+  constexpr size_t prefetched_bytes = 4096;  // the hardware goes on from there
   const size_t bytes = std::min(store.block_bytes() * store.blocks(), prefetched_bytes);
   for (size_t at = 0; at < bytes; at += cache_line) {
     __builtin_prefetch(store.block(0) + at);
   }
 }
 
+void IvfScan::prefetch_query(const IvfQuery& query) {
+  const AlignedVector<uint8_t>& entries = query.table.entries;
+  for (size_t at = 0; at < entries.size(); at += cache_line) {
+    __builtin_prefetch(entries.data() + at);
+  }
+}
+
 void IvfScan::prefetch(const IvfCandidate& candidate) const {
-  const size_t list = query_->probes[candidate.probe].list;
-  const CodeStore& store = file_.codes(list);
-  store.prefetch_row(candidate.offset);
-  __builtin_prefetch(file_.refine_terms(list) + candidate.offset);
-  file_.ids(list).prefetch(candidate.offset);
+  file_.codes(candidate.list).prefetch_row(candidate.offset);
+  __builtin_prefetch(file_.refine_terms(candidate.list) + candidate.offset);
+  file_.ids(candidate.list).prefetch(candidate.offset);
+}
+
+void IvfScan::tighten(IvfCandidate* candidates, size_t count) {
+  if (!has_second_bound_ || count == 0) {
+    return;
+  }
+  stored_.resize(std::max(stored_.size(), count));
+  sums_.resize(stored_.size());
+  for (size_t i = 0; i < count; ++i) {
+    const IvfCandidate& candidate = candidates[i];
+    const CodeStore& store = file_.codes(candidate.list);
+    stored_[i] = {store.block(candidate.offset / block_vectors), store.row(candidate.offset),
+                  candidate.query->codec_query.fixed.frame.data(),
+                  candidate.offset % block_vectors};
+  }
+  const CodeStore& any = file_.codes(0);
+  any.kernels().score_two_levels(second_view_, any.padded_quads(), stored_.data(), count,
+                                 plane_.data(), sums_.data());
+  const CodeLayout& layout = any.layout();
+  const size_t factors_at = (layout.planes - 1) * layout.plane_bytes;
+  for (size_t i = 0; i < count; ++i) {
+    IvfCandidate& candidate = candidates[i];
+    const IvfQuery& query = *candidate.query;
+    CodeFactors factors;
+    read_row_factors(layout, stored_[i].row + factors_at, factors);
+    const float product = query.codec_query.fixed.level_step * static_cast<float>(sums_[i]);
+    const float term = file_.refine_terms(candidate.list)[candidate.offset];
+    const float known = second_gain_ * product + query.second_margin;
+    const float bound = candidate.base + (term - geometry_.weight() * factors.alpha * known);
+    candidate.bound = std::max(candidate.bound, bound);
+  }
 }
 
 float IvfScan::refined(const IvfCandidate& candidate) {
@@ -171,59 +233,65 @@ float IvfScan::refined(const IvfCandidate& candidate) {
   if (scorer_) {
     return scored(candidate);
   }
-  const Probe& probe = query_->probes[candidate.probe];
-  const CodeStore& store = file_.codes(probe.list);
+  const IvfQuery& query = *candidate.query;
+  const CodeStore& store = file_.codes(candidate.list);
   const CodeLayout& layout = store.layout();
   const uint8_t* row = store.row(candidate.offset);
   store.scan_nibbles(candidate.offset, plane_.data());
   const CodeProducts products =
-      score(store.kernels(), view_, query_->codec_query.fixed, plane_.data(), row);
+      score(store.kernels(), query.view, query.codec_query.fixed, plane_.data(), row);
   CodeFactors factors;
   if (layout.planes == 1) {
     factors.alpha1 = store.scan_alpha(candidate.offset);
   }
   read_row_factors(layout, row + (layout.planes - 1) * layout.plane_bytes, factors);
-  const float term = file_.refine_terms(probe.list)[candidate.offset];
-  return probe.base + (term - geometry_.weight() * products.whole(factors));
+  const float term = file_.refine_terms(candidate.list)[candidate.offset];
+  return candidate.base + (term - geometry_.weight() * products.whole(factors));
 }
 
 float IvfScan::scored(const IvfCandidate& candidate) {
-  const size_t list = query_->probes[candidate.probe].list;
-  if (scored_probe_ != candidate.probe) {
-    scored_probe_ = candidate.probe;
-    scorer_->set_list(list);
+  if (scored_list_ != candidate.list) {
+    scored_list_ = candidate.list;
+    scorer_->set_list(candidate.list);
   }
-  file_.pack(list, candidate.offset, 1, code_.data());
+  file_.pack(candidate.list, candidate.offset, 1, code_.data());
   return scorer_->distance(code_.data());
 }
 
 int64_t IvfScan::label(const IvfCandidate& candidate) const {
-  const size_t list = query_->probes[candidate.probe].list;
-  return params_.store_pairs ? pair_label(list, candidate.offset)
-                             : file_.ids(list)[candidate.offset];
+  return params_.store_pairs ? pair_label(candidate.list, candidate.offset)
+                             : file_.ids(candidate.list)[candidate.offset];
 }
 
-void IvfScan::refine(const std::vector<IvfCandidate>& candidates, size_t first, size_t last) {
-  for (size_t i = first; i < last; ++i) {
+void IvfScan::refine(IvfCandidate* candidates, size_t count) {
+  tighten(candidates, count);
+  for (size_t i = 0; i < count; ++i) {
     const IvfCandidate& candidate = candidates[i];
-    if (candidate.bound <= threshold()) {
-      top_.push({std::max(refined(candidate), candidate.bound), label(candidate)});
+    IvfQuery& query = *candidate.query;
+    if (candidate.bound <= query.threshold()) {
+      query.top.push({std::max(refined(candidate), candidate.bound), label(candidate)});
     }
   }
 }
 
-size_t IvfScan::seed(const IvfQuery& query, size_t k, float limit) {
-  begin(query, k, limit);
+size_t IvfScan::seed(IvfQuery& query) {
+  const size_t k = query.top.k();
   const size_t wanted = seed_pool_factor * k;
-  uint32_t next = 0;
+  candidates_.clear();
+  size_t next = 0;
   {
     const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
     while (next < query.probes.size() && candidates_.size() < wanted) {
-      prefetch_list(next + 1);
-      scan_list(next, [&](const simd::ScanQuery& scan, size_t block, size_t blocks) {
-        select(next, scan, block, blocks, limit, candidates_);
-      });
+      const Visit visit{&query, query.probes[next]};
       ++next;
+      if (next < query.probes.size()) {
+        prefetch_list(query.probes[next].list);
+      }
+      ++stats_.lists_scanned;
+      over_chunks(visit.probe.list, [&](size_t block, size_t blocks) {
+        select(
+            &visit, 1, block, blocks, [](const IvfQuery& q) { return q.threshold(); }, candidates_);
+      });
     }
   }
   const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
@@ -236,81 +304,107 @@ size_t IvfScan::seed(const IvfQuery& query, size_t k, float limit) {
   for (size_t i = 0; i < seeds; ++i) {
     prefetch(candidates_[i]);
   }
-  refine(candidates_, 0, seeds);
-  const float edge = threshold();
+  refine(candidates_.data(), seeds);
+  const float edge = query.threshold();
   for (size_t i = seeds; i < candidates_.size(); ++i) {
     if (candidates_[i].bound <= edge) {
       waiting_.push_back(candidates_[i]);
       prefetch(candidates_[i]);
     }
   }
+  candidates_.clear();
   return next;
 }
 
-void IvfScan::begin_rest(const IvfQuery& query, size_t k, float limit) {
-  begin(query, k, limit);
-}
-
-void IvfScan::scan_rest(size_t first, size_t step) {
-  const size_t probes = query_->probes.size();
-  for (size_t p = first; p < probes; p += step) {
-    prefetch_list(p + step);
-    const auto probe = static_cast<uint32_t>(p);
-    scan_list(probe, [&](const simd::ScanQuery& scan, size_t block, size_t blocks) {
+void IvfScan::visit(const Visit* visits, size_t count) {
+  stats_.lists_scanned += count;
+  for (size_t first = 0; first < count; first += group) {
+    const size_t some = std::min(group, count - first);
+    for (size_t i = first + some; i < std::min(count, first + some + group); ++i) {
+      prefetch_query(*visits[i].query);
+    }
+    over_chunks(visits->probe.list, [&](size_t block, size_t blocks) {
       {
         const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
         candidates_.clear();
-        select(probe, scan, block, blocks, threshold(), candidates_);
+        select(
+            visits + first, some, block, blocks,
+            [](const IvfQuery& query) { return query.threshold(); }, candidates_);
         stats_.candidates += candidates_.size();
         for (const IvfCandidate& candidate : candidates_) {
           prefetch(candidate);
         }
       }
       const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
-      refine(waiting_, 0, waiting_.size());
+      refine(waiting_.data(), waiting_.size());
       waiting_.swap(candidates_);
     });
   }
+}
+
+void IvfScan::finish() {
   const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
-  refine(waiting_, 0, waiting_.size());
+  refine(waiting_.data(), waiting_.size());
   waiting_.clear();
 }
 
-void IvfScan::shortlist(const IvfQuery& query, size_t k) {
+void IvfScan::visit_every(IvfQuery& query, size_t first, size_t step) {
+  const size_t probes = query.probes.size();
+  for (size_t p = first; p < probes; p += step) {
+    if (p + step < probes) {
+      prefetch_list(query.probes[p + step].list);
+    }
+    const Visit own{&query, query.probes[p]};
+    visit(&own, 1);
+  }
+  finish();
+}
+
+void IvfScan::shortlist(IvfQuery& query, size_t k) {
   begin(query, params_.k_factor * k, no_limit);
-  for (uint32_t p = 0; p < query.probes.size(); ++p) {
-    scan_list(p, [&](const simd::ScanQuery& scan, size_t block, size_t blocks) {
+  for (size_t p = 0; p < query.probes.size(); ++p) {
+    const Visit visit{&query, query.probes[p]};
+    ++stats_.lists_scanned;
+    over_chunks(visit.probe.list, [&](size_t block, size_t blocks) {
       candidates_.clear();
-      select(p, scan, block, blocks, threshold(), candidates_);
+      select(
+          &visit, 1, block, blocks, [](const IvfQuery& q) { return q.threshold(); }, candidates_);
       for (const IvfCandidate& candidate : candidates_) {
-        top_.push({candidate.bound, static_cast<int64_t>(p) << 32U | candidate.offset});
+        query.top.push({candidate.bound, pair_label(p, candidate.offset)});
       }
     });
   }
-  std::vector<Neighbour> best = top_.take_sorted();
+  std::vector<Neighbour> best = query.top.take_sorted();
   stats_.candidates += best.size();
-  top_ = TopK(k);
+  query.top.reset(k);
   // By list: turning to another one costs more than a refinement.
   std::sort(best.begin(), best.end(),
             [](const Neighbour& a, const Neighbour& b) { return a.id < b.id; });
   for (const Neighbour& found : best) {
-    const IvfCandidate candidate{found.distance, static_cast<uint32_t>(found.id & 0xFFFFFFFF),
-                                 static_cast<uint32_t>(found.id >> 32U)};
-    top_.push({refined(candidate), label(candidate)});
+    const Probe& probe = query.probes[static_cast<size_t>(found.id >> 32U)];
+    const IvfCandidate candidate{found.distance, probe.base,
+                                 static_cast<uint32_t>(found.id & 0xFFFFFFFF), probe.list, &query};
+    query.top.push({refined(candidate), label(candidate)});
   }
 }
 
-void IvfScan::within(const IvfQuery& query, float radius, std::vector<Neighbour>& found) {
+void IvfScan::within(IvfQuery& query, float radius, std::vector<Neighbour>& found) {
   begin(query, 1, infinity);
-  for (uint32_t p = 0; p < query.probes.size(); ++p) {
-    scan_list(p, [&](const simd::ScanQuery& scan, size_t block, size_t blocks) {
+  for (const Probe& probe : query.probes) {
+    const Visit visit{&query, probe};
+    ++stats_.lists_scanned;
+    over_chunks(probe.list, [&](size_t block, size_t blocks) {
       candidates_.clear();
-      select(p, scan, block, blocks, radius, candidates_);
+      select(
+          &visit, 1, block, blocks, [radius](const IvfQuery&) { return radius; }, candidates_);
       stats_.candidates += candidates_.size();
+      tighten(candidates_.data(), candidates_.size());
       for (const IvfCandidate& candidate : candidates_) {
-        const float distance = std::max(refined(candidate), candidate.bound);
-        if (distance < radius) {
-          found.push_back({distance, label(candidate)});
+        if (candidate.bound < radius) {
+          const float distance = std::max(refined(candidate), candidate.bound);
+          if (distance < radius) {
+            found.push_back({distance, label(candidate)});
+          }
         }
       }
     });

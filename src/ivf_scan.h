@@ -47,29 +47,49 @@ inline float inner_product(const float* a, const float* b, size_t d) {
 /// One list that a query visits. Distances are base + additive - weight * product; what the lists
 /// share is in the query.
 struct Probe {
-  size_t list;
+  uint32_t list;
   float base;
   float squared_distance;  ///< |q - mu_c|^2
 };
 
-/// A vector that a scan found: its bound with base, and where it is.
-struct IvfCandidate {
-  float bound;
-  uint32_t offset;
-  uint32_t probe;  ///< index in IvfQuery::probes
-
-  friend bool operator<(const IvfCandidate& a, const IvfCandidate& b) { return a.bound < b.bound; }
-};
-
-/// A query prepared for every list: one table, and what is behind it.
+/// A query on its way through the lists: one table for all of them, and the best that was found.
 struct IvfQuery {
+  // What every visit reads.
+  TopK top{0};
+  float limit = 0.0F;          ///< what is behind it may be left out
+  float second_margin = 0.0F;  ///< what the second bound allows for, in units of alpha
+  ScanTable table;
+  CodecQuery codec_query;  ///< of q - g
+  simd::RefineView view{};
+  size_t asked = 0;    ///< of the filter, vector by vector
+  size_t allowed = 0;  ///< of those
+
   const float* vector = nullptr;   ///< the query itself, borrowed
   const float* centred = nullptr;  ///< q - g, borrowed
   float squared = 0.0F;            ///< |q - g|^2
   float centre_product = 0.0F;     ///< <q, g>
-  CodecQuery codec_query;          ///< of q - g
-  ScanTable table;
   std::vector<Probe> probes;
+
+  float threshold() const { return std::min(limit, top.threshold()); }
+  /// Whether the filter has refused nearly all that it was asked about.
+  bool few_allowed() const { return asked >= block_vectors && allowed * 32 < asked; }
+};
+
+/// A vector that a scan found: its bound, which holds base, and where it is.
+struct IvfCandidate {
+  float bound;
+  float base;
+  uint32_t offset;
+  uint32_t list;
+  IvfQuery* query;
+
+  friend bool operator<(const IvfCandidate& a, const IvfCandidate& b) { return a.bound < b.bound; }
+};
+
+/// A query and a list that it has to visit.
+struct Visit {
+  IvfQuery* query;
+  Probe probe;
 };
 
 /// The probe of a list from <q - g, mu_c - g>.
@@ -79,7 +99,7 @@ inline Probe make_probe(const IvfGeometry& geometry, const IvfQuery& query, size
   const float base = geometry.metric() == Metric::l2
                          ? squared
                          : -(query.centre_product + (geometry.centre_product(list) + product));
-  return {list, base, std::max(squared, 0.0F)};
+  return {static_cast<uint32_t>(list), base, std::max(squared, 0.0F)};
 }
 
 /// Allowed ids as one 64-bit mask a block, for every list.
@@ -90,80 +110,89 @@ inline int64_t pair_label(size_t list, size_t offset) {
   return static_cast<int64_t>(static_cast<uint64_t>(list) << 32U | offset);
 }
 
-/// Searches the probes of one query, one thread. Buffers are kept from query to query.
+/// The stages of searches, one thread. Buffers are kept from query to query.
 ///
-/// A vector's rank is max(refined distance, level-1 bound): exact top k under that measure,
-/// whatever the order of lists. seed() settles the threshold on the first lists, best bounds first;
-/// scan_rest() refines a list's survivors while the lines that the next one's need are on their
-/// way.
+/// A vector's rank is the greatest of its level-1 bound, its bound by two levels (of codes that
+/// have more) and its refined distance: exact top k under that measure, whatever the order of lists
+/// and queries. seed() settles a query's threshold on its first lists, best bounds first; visit()
+/// scans a list for some queries and refines the survivors of the list before, whose lines are
+/// there by then; finish() refines the last ones.
 class IvfScan {
  public:
+  /// Queries that a scan takes at once.
+  static constexpr size_t group = 4;
+
   /// masks: those of params.filter, or null: then vectors that pass the bound are asked for.
   IvfScan(const InvertedFile& file, const IvfSearchParams& params, const ListMasks* masks);
 
-  /// Begins with a query: visits lists until there is a threshold and returns how many it was.
-  /// What is behind `limit` may be left out.
-  size_t seed(const IvfQuery& query, size_t k, float limit);
-  /// Begins with a query whose threshold is known.
-  void begin_rest(const IvfQuery& query, size_t k, float limit);
-  /// Visits probes first, first + step, ...; then the k best of what was visited are in top().
-  void scan_rest(size_t first, size_t step);
+  /// Begins a search: what is behind `limit` may be left out.
+  void begin(IvfQuery& query, size_t k, float limit);
+  /// Visits lists until there is a threshold and returns how many it was.
+  size_t seed(IvfQuery& query);
+  /// `count` >= 1 visits of one list. A query may meet its lists in
+  /// any order, and other queries in between.
+  void visit(const Visit* visits, size_t count);
+  void finish();
+  /// Visits probes first, first + step, ... of one query.
+  void visit_every(IvfQuery& query, size_t first, size_t step);
 
-  /// refine_error_scale 0: the best k_factor * k by scan alone, refined, into top().
-  void shortlist(const IvfQuery& query, size_t k);
+  /// refine_error_scale 0: the best k_factor * k by scan alone, refined, into query.top.
+  void shortlist(IvfQuery& query, size_t k);
   /// Everything nearer than `radius`, ascending by id.
-  void within(const IvfQuery& query, float radius, std::vector<Neighbour>& found);
+  void within(IvfQuery& query, float radius, std::vector<Neighbour>& found);
 
-  TopK& top() { return top_; }
+  /// Starts loading the first lines of a list, and of the search state of a query.
+  void prefetch_list(size_t list) const;
+  static void prefetch_query(const IvfQuery& query);
+
+  /// Whether searches may take turns: those that score code by code may not.
+  bool takes_turns() const { return by_bound_ && !scorer_; }
   SearchStats& stats() { return stats_; }
 
  private:
-  static constexpr uint32_t no_probe = std::numeric_limits<uint32_t>::max();
-
   const InvertedFile& file_;
   const IvfGeometry& geometry_;
   const IvfSearchParams& params_;
   const ListMasks* masks_;
   bool by_bound_;
   bool scan_is_all_ = false;
+  bool has_second_bound_ = false;
+  float second_gain_ = 1.0F;
+  float second_scale_ = 0.0F;
   float error_scale_ = 0.0F;
-  const IvfQuery* query_ = nullptr;
-  TopK top_{0};
-  float limit_ = 0.0F;
-  simd::RefineView view_{};
   std::vector<IvfCandidate> candidates_;
   std::vector<IvfCandidate> waiting_;  ///< found, lines on their way, not refined yet
   std::vector<float> bounds_;
   std::vector<uint32_t> offsets_;
   std::vector<uint64_t> chunk_masks_;
-  size_t asked_ = 0;    ///< of the filter, vector by vector, in this query
-  size_t allowed_ = 0;  ///< of those
   std::vector<uint8_t> plane_;
+  simd::RefineView second_view_{};  ///< two levels, no query
+  std::vector<simd::StoredCode> stored_;
+  std::vector<int32_t> sums_;
   /// For prefixes of the code and the strict estimator: code by code, with residuals made a list.
   std::optional<IvfScorer> scorer_;
-  uint32_t scored_probe_ = no_probe;
+  std::optional<size_t> scored_list_;
   std::vector<uint8_t> code_;
   SearchStats stats_;
 
-  void begin(const IvfQuery& query, size_t k, float limit);
-  float threshold() const { return std::min(limit_, top_.threshold()); }
-  float margin(const Probe& probe) const;
-  simd::ScanQuery scan_query(const Probe& probe) const;
-  /// Calls use(scan query, first block, blocks) for the chunks of a list.
+  float margin(const IvfQuery& query, const Probe& probe) const;
+  simd::ScanQuery scan_query(const IvfQuery& query, const Probe& probe) const;
+  /// Calls use(first block, blocks) for the chunks of a list.
   template <class Use>
-  void scan_list(uint32_t probe_index, const Use& use);
-  void select(uint32_t probe_index, const simd::ScanQuery& scan, size_t first_block, size_t blocks,
-              float threshold, std::vector<IvfCandidate>& found);
-  bool is_allowed(int64_t id);
-  /// Whether the filter has refused nearly all that it was asked about in this query.
-  bool few_allowed() const { return asked_ >= block_vectors && allowed_ * 32 < asked_; }
+  void over_chunks(size_t list, const Use& use) const;
+  /// Scans blocks of a list for up to `group` queries. threshold_of(query): what bounds must reach.
+  template <class ThresholdOf>
+  void select(const Visit* visits, size_t count, size_t first_block, size_t blocks,
+              const ThresholdOf& threshold_of, std::vector<IvfCandidate>& found);
+  bool is_allowed(IvfQuery& query, int64_t id);
   void fill_masks(const IdArray& ids, size_t first_block, size_t blocks);
-  /// Refines candidates [first, last) that can still enter top().
-  void refine(const std::vector<IvfCandidate>& candidates, size_t first, size_t last);
+  /// Raises the bounds of candidates to what two levels know: all of them at once, no branches.
+  void tighten(IvfCandidate* candidates, size_t count);
+  /// Refines candidates that can still enter their query's top.
+  void refine(IvfCandidate* candidates, size_t count);
   float refined(const IvfCandidate& candidate);
   float scored(const IvfCandidate& candidate);
   void prefetch(const IvfCandidate& candidate) const;
-  void prefetch_list(size_t probe) const;
   int64_t label(const IvfCandidate& candidate) const;
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "ivf_coarse.h"
 #include "ivf_scan.h"
@@ -63,98 +64,108 @@ class IvfSearcher {
   IvfSearcher(const IvfSearcher&) = delete;
   IvfSearcher& operator=(const IvfSearcher&) = delete;
 
-  /// Prepares queries that nearest() and within() then take by their place, each once: together
-  /// they share what the frame costs.
-  void prepare(const float* queries, size_t count) {
-    const StageTimer timer(params_.stats != nullptr, scan_.stats().prepare_seconds);
+  /// Takes `count` queries; probed: count x probes lists, or null: the nearest centroids say which
+  /// lists to visit.
+  void prepare(const float* queries, size_t count, const int64_t* probed, size_t probes) {
     const size_t d = geometry_.dim();
-    group_ = queries;
     centred_.resize(count * d);
-    for (size_t i = 0; i < count; ++i) {
-      const float* query = queries + i * d;
-      std::transform(query, query + d, geometry_.centre().begin(),
-                     centred_.begin() + static_cast<std::ptrdiff_t>(i * d),
-                     [](float q, float g) { return q - g; });
+    states_.resize(std::max(states_.size(), count));
+    count_ = count;
+    for (size_t first = 0; first < count; first += prepared_at_once) {
+      const size_t some = std::min(prepared_at_once, count - first);
+      prepare_some(queries, first, some);
+      const StageTimer timer(params_.stats != nullptr, scan_.stats().coarse_seconds);
+      if (probed == nullptr) {
+        ranker_.nearest(states_.data() + first, some, probes);
+      } else {
+        for (size_t i = first; i < first + some; ++i) {
+          ranker_.take(probed + i * probes, probes, states_[i]);
+        }
+      }
+      std::for_each_n(states_.begin() + static_cast<std::ptrdiff_t>(first), some,
+                      [this](IvfQuery& query) { drop_probes(query); });
     }
-    prepared_.resize(std::max(prepared_.size(), count));
-    geometry_.codec().prepare(centred_.data(), count, prepared_.data());
+    scan_.stats().queries += count;
   }
 
-  /// Either `probed` or, where that is null, the distance of centroids says which lists to visit.
-  void nearest(size_t place, const int64_t* probed, size_t probes, size_t k, int threads,
-               float* distances, int64_t* ids) {
-    take(place, probed, probes);
-    if (params_.refine_error_scale == 0.0F) {
-      scan_.shortlist(query_, k);
+  /// The k best of every query, count x k.
+  void nearest(size_t k, int threads, float* distances, int64_t* ids) {
+    if (scan_.takes_turns() && threads <= 1 && lists_are_shared()) {
+      search_by_list(k);
     } else {
-      const size_t visited = scan_.seed(query_, k, infinity);
-      if (threads <= 1) {
-        scan_.scan_rest(visited, 1);
-      } else {
-        share_rest(visited, k, threads);
+      for (size_t i = 0; i < count_; ++i) {
+        search_one(states_[i], k, threads);
       }
     }
-    const std::vector<Neighbour> found = scan_.top().take_sorted();
-    for (size_t i = 0; i < k; ++i) {
-      const bool has = i < found.size();
-      distances[i] = has ? found[i].distance : infinity;
-      ids[i] = has ? found[i].id : -1;
+    for (size_t i = 0; i < count_; ++i) {
+      const std::vector<Neighbour> found = states_[i].top.take_sorted();
+      for (size_t j = 0; j < k; ++j) {
+        const bool has = j < found.size();
+        distances[i * k + j] = has ? found[j].distance : infinity;
+        ids[i * k + j] = has ? found[j].id : -1;
+      }
     }
   }
 
-  void within(size_t place, const int64_t* probed, size_t probes, float radius,
-              std::vector<RangeHit>& hits) {
-    take(place, probed, probes);
-    std::vector<Neighbour> found;
-    scan_.within(query_, radius, found);
-    for (const Neighbour& hit : found) {
-      hits.push_back({hit.id, hit.distance});
+  void within(float radius, std::vector<RangeHit>* hits) {
+    for (size_t i = 0; i < count_; ++i) {
+      std::vector<Neighbour> found;
+      scan_.within(states_[i], radius, found);
+      for (const Neighbour& hit : found) {
+        hits[i].push_back({hit.id, hit.distance});
+      }
     }
   }
 
  private:
+  /// What a block of the frame's product takes.
+  static constexpr size_t prepared_at_once = simd::lanes;
+  /// Lists of a query that are visited before its threshold is passed on, as a multiple of those
+  /// before: early ones tell most.
+  static constexpr size_t round_growth = 4;
+
   const InvertedFile& file_;
   const IvfGeometry& geometry_;
   const IvfSearchParams& params_;
   const ListMasks* masks_;
   IvfScan scan_;
   CentroidRanker ranker_;
-  const float* group_ = nullptr;
   std::vector<float> centred_;
   std::vector<CodecQuery> prepared_;
-  IvfQuery query_;
+  std::vector<IvfQuery> states_;
+  size_t count_ = 0;
+  std::vector<Visit> visits_;
+  std::vector<size_t> visits_before_;  ///< by list
 
-  /// What of the group's preparation is this query's, and the lists it visits.
-  void take(size_t place, const int64_t* probed, size_t probes) {
-    SearchStats& stats = scan_.stats();
-    const bool counting = params_.stats != nullptr;
+  void prepare_some(const float* queries, size_t first, size_t count) {
+    const StageTimer timer(params_.stats != nullptr, scan_.stats().prepare_seconds);
     const size_t d = geometry_.dim();
-    ++stats.queries;
-    query_.vector = group_ + place * d;
-    {
-      const StageTimer timer(counting, stats.prepare_seconds);
-      const float* centred = centred_.data() + place * d;
-      query_.centred = centred;
-      query_.squared = inner_product(centred, centred, d);
-      query_.centre_product = inner_product(query_.vector, geometry_.centre().data(), d);
-      std::swap(query_.codec_query, prepared_[place]);
-      CodecAccess::fill_scan_table(geometry_.codec(), query_.codec_query,
-                                   file_.codes(0).padded_quads(), query_.table);
+    const std::vector<float>& centre = geometry_.centre();
+    float* centred = centred_.data() + first * d;
+    for (size_t i = 0; i < count; ++i) {
+      const float* query = queries + (first + i) * d;
+      std::transform(query, query + d, centre.begin(), centred + i * d,
+                     [](float q, float g) { return q - g; });
     }
-    const StageTimer timer(counting, stats.coarse_seconds);
-    if (probed == nullptr) {
-      ranker_.nearest(query_, probes);
-    } else {
-      ranker_.take(probed, probes, query_);
+    prepared_.resize(std::max(prepared_.size(), count));
+    geometry_.codec().prepare(centred, count, prepared_.data());
+    for (size_t i = 0; i < count; ++i) {
+      IvfQuery& query = states_[first + i];
+      query.vector = queries + (first + i) * d;
+      query.centred = centred + i * d;
+      query.squared = inner_product(query.centred, query.centred, d);
+      query.centre_product = inner_product(query.vector, centre.data(), d);
+      std::swap(query.codec_query, prepared_[i]);
+      CodecAccess::fill_scan_table(geometry_.codec(), query.codec_query,
+                                   file_.codes(0).padded_quads(), query.table);
     }
-    drop_probes();
   }
 
   /// Leaves empty lists and those beyond max_codes out.
-  void drop_probes() {
+  void drop_probes(IvfQuery& query) {
     size_t vectors = 0;
     size_t kept = 0;
-    std::vector<Probe>& probes = query_.probes;
+    std::vector<Probe>& probes = query.probes;
     for (const Probe& probe : probes) {
       const size_t size = file_.size(probe.list);
       if (params_.max_codes != 0 && vectors >= params_.max_codes) {
@@ -169,67 +180,160 @@ class IvfSearcher {
     probes.resize(kept);
   }
 
+  void search_one(IvfQuery& query, size_t k, int threads) {
+    if (params_.refine_error_scale == 0.0F) {
+      scan_.shortlist(query, k);
+      return;
+    }
+    scan_.begin(query, k, infinity);
+    const size_t visited = scan_.seed(query);
+    if (threads <= 1) {
+      scan_.visit_every(query, visited, 1);
+    } else {
+      share_rest(query, visited, threads);
+    }
+  }
+
   /// The lists after the first `visited` on several threads, each with a threshold of its own that
   /// starts from the common one; exactness makes the result the same.
-  void share_rest(size_t visited, size_t k, int threads) {
-    const float limit = scan_.top().threshold();
+  void share_rest(IvfQuery& query, size_t visited, int threads) {
+    const size_t k = query.top.k();
+    const float limit = query.threshold();
+    std::vector<Neighbour> helpers_found;
 #pragma omp parallel num_threads(threads)
     {
       const int me = omp_get_thread_num();
       const auto step = static_cast<size_t>(omp_get_num_threads());
       if (me == 0) {
-        scan_.scan_rest(visited, step);
+        scan_.visit_every(query, visited, step);
       } else {
         IvfScan helper(file_, params_, masks_);
-        helper.begin_rest(query_, k, limit);
-        helper.scan_rest(visited + static_cast<size_t>(me), step);
-        std::vector<Neighbour> found = helper.top().take_sorted();
+        IvfQuery own = query;
+        helper.begin(own, k, limit);
+        helper.visit_every(own, visited + static_cast<size_t>(me), step);
+        const std::vector<Neighbour> found = own.top.take_sorted();
 #pragma omp critical(rotorquant_ivf_merge)
-        helpers_found_.insert(helpers_found_.end(), found.begin(), found.end());
+        helpers_found.insert(helpers_found.end(), found.begin(), found.end());
         add_shared(helper.stats(), params_.stats);
       }
     }
-    for (const Neighbour& neighbour : helpers_found_) {
-      scan_.top().push(neighbour);
+    for (const Neighbour& neighbour : helpers_found) {
+      query.top.push(neighbour);
     }
-    helpers_found_.clear();
   }
 
-  std::vector<Neighbour> helpers_found_;
+  /// Whether a list is met by two queries or more, on average.
+  bool lists_are_shared() const {
+    size_t visits = 0;
+    for (size_t i = 0; i < count_; ++i) {
+      visits += states_[i].probes.size();
+    }
+    return visits >= 2 * file_.lists();
+  }
+
+  /// All queries list by list: a list's codes come into the cache once, and are scanned for some
+  /// queries at a time. In rounds, nearest lists first, since thresholds come from those.
+  void search_by_list(size_t k) {
+    std::vector<size_t> visited(count_);
+    size_t most = 0;
+    for (const Visit& visit : by_nearest_list()) {
+      const auto i = static_cast<size_t>(visit.query - states_.data());
+      scan_.begin(*visit.query, k, infinity);
+      visited[i] = scan_.seed(*visit.query);
+      scan_.finish();
+      most = std::max(most, visit.query->probes.size());
+    }
+    size_t first = 1;
+    while (first < most) {
+      const size_t last = std::max(round_growth * first, first + 1);
+      collect_visits(visited, last);
+      visit_lists();
+      std::transform(visited.begin(), visited.end(), visited.begin(),
+                     [last](size_t v) { return std::max(v, last); });
+      first = last;
+    }
+  }
+
+  /// The queries as visits of their first probes, by list.
+  const std::vector<Visit>& by_nearest_list() {
+    collect_visits(std::vector<size_t>(count_, 0), 1);
+    for (size_t i = 0; i < count_; ++i) {  // those without one are begun too
+      if (states_[i].probes.empty()) {
+        visits_.push_back({&states_[i], {}});
+      }
+    }
+    return visits_;
+  }
+
+  /// visits_ = probes visited[i] .. last - 1 of every query, sorted by list.
+  void collect_visits(const std::vector<size_t>& visited, size_t last) {
+    const auto over_probes = [&](const auto& use) {
+      for (size_t i = 0; i < count_; ++i) {
+        const std::vector<Probe>& probes = states_[i].probes;
+        for (size_t p = visited[i]; p < std::min(last, probes.size()); ++p) {
+          use(i, probes[p]);
+        }
+      }
+    };
+    visits_before_.assign(file_.lists() + 1, 0);
+    over_probes(
+        [&](size_t /*query*/, const Probe& probe) { ++visits_before_[probe.list + size_t{1}]; });
+    std::partial_sum(visits_before_.begin(), visits_before_.end(), visits_before_.begin());
+    visits_.resize(visits_before_.back());
+    std::vector<size_t> next(visits_before_.begin(), visits_before_.end() - 1);
+    over_probes([&](size_t query, const Probe& probe) {
+      visits_[next[probe.list]] = {&states_[query], probe};
+      ++next[probe.list];
+    });
+  }
+
+  void visit_lists() {
+    for (size_t list = 0; list < file_.lists(); ++list) {
+      const size_t first = visits_before_[list];
+      const size_t count = visits_before_[list + 1] - first;
+      if (count != 0) {
+        if (list + 1 < file_.lists()) {
+          scan_.prefetch_list(list + 1);
+        }
+        scan_.visit(visits_.data() + first, count);
+      }
+    }
+    scan_.finish();
+  }
 };
 
-/// Queries prepared together: what a block of the frame's product takes.
-constexpr size_t group_queries = simd::lanes;
+/// Queries that a thread takes at a time: enough to meet lists together, few enough for their
+/// tables and thresholds to stay in L2.
+constexpr size_t most_queries = 512;
 
-/// Calls work(searcher, query, its place in the group, threads inside) for every query.
+/// Calls work(searcher with queries prepared, first query, how many, threads inside).
 template <class Work>
-void over_queries(const InvertedFile& file, const float* queries, size_t n, size_t probes,
-                  const IvfSearchParams& params, const Work& work) {
+void over_queries(const InvertedFile& file, const float* queries, size_t n, const int64_t* probed,
+                  size_t probes, const IvfSearchParams& params, const Work& work) {
   const ListMasks masks = make_masks(file, n * probes, params.filter);
   const ListMasks* used = masks.empty() ? nullptr : &masks;
   const int asked = params.threads > 0 ? params.threads : (n == 1 ? 1 : omp_get_max_threads());
   const size_t d = file.geometry().dim();
-  const auto search_group = [&](IvfSearcher& searcher, size_t first, size_t count, int inside) {
-    searcher.prepare(queries + first * d, count);
-    for (size_t place = 0; place < count; ++place) {
-      work(searcher, first + place, place, inside);
-    }
+  const auto search_some = [&](IvfSearcher& searcher, size_t first, size_t count, int inside) {
+    searcher.prepare(queries + first * d, count,
+                     probed == nullptr ? nullptr : probed + first * probes, probes);
+    work(searcher, first, count, inside);
   };
   if (asked <= 1 || n < static_cast<size_t>(asked)) {
     IvfSearcher searcher(file, params, used);
-    for (size_t first = 0; first < n; first += group_queries) {
-      search_group(searcher, first, std::min(group_queries, n - first), asked);
+    for (size_t first = 0; first < n; first += most_queries) {
+      search_some(searcher, first, std::min(most_queries, n - first), asked);
     }
     return;
   }
   const size_t even_share = (n + static_cast<size_t>(asked) - 1) / static_cast<size_t>(asked);
-  const size_t width = std::min(group_queries, even_share);
+  const size_t width = std::min(most_queries, even_share);
 #pragma omp parallel num_threads(asked)
   {
     IvfSearcher searcher(file, params, used);
 #pragma omp for schedule(dynamic)
     for (size_t first = 0; first < n; first += width) {
-      search_group(searcher, first, std::min(width, n - first), 1);
+      search_some(searcher, first, std::min(width, n - first), 1);
     }
   }
 }
@@ -242,6 +346,15 @@ void check_probed(const InvertedFile& file, const int64_t* probed, size_t count)
           wrong == probed + count ? 0 : *wrong);
 }
 
+void nearest(const InvertedFile& file, const float* queries, size_t n, size_t k,
+             const int64_t* probed, size_t probes, const IvfSearchParams& params, float* distances,
+             int64_t* ids) {
+  over_queries(file, queries, n, probed, probes, params,
+               [&](IvfSearcher& searcher, size_t first, size_t /*count*/, int threads) {
+                 searcher.nearest(k, threads, distances + first * k, ids + first * k);
+               });
+}
+
 }  // namespace
 
 void search(const InvertedFile& file, const float* queries, size_t n, size_t k,
@@ -250,11 +363,7 @@ void search(const InvertedFile& file, const float* queries, size_t n, size_t k,
   require(k >= 1, "k", "at least 1", k);
   check_search(file.geometry(), queries, n, probes, params);
   check_probed(file, probed, n * probes);
-  over_queries(file, queries, n, probes, params,
-               [&](IvfSearcher& searcher, size_t i, size_t place, int threads) {
-                 searcher.nearest(place, probed + i * probes, probes, k, threads, distances + i * k,
-                                  ids + i * k);
-               });
+  nearest(file, queries, n, k, probed, probes, params, distances, ids);
 }
 
 void search_nearest_lists(const InvertedFile& file, const float* queries, size_t n, size_t k,
@@ -262,11 +371,7 @@ void search_nearest_lists(const InvertedFile& file, const float* queries, size_t
                           int64_t* ids) {
   require(k >= 1, "k", "at least 1", k);
   check_search(file.geometry(), queries, n, probes, params);
-  over_queries(file, queries, n, probes, params,
-               [&](IvfSearcher& searcher, size_t i, size_t place, int threads) {
-                 searcher.nearest(place, nullptr, probes, k, threads, distances + i * k,
-                                  ids + i * k);
-               });
+  nearest(file, queries, n, k, nullptr, probes, params, distances, ids);
 }
 
 std::vector<std::vector<RangeHit>> range_search(const InvertedFile& file, const float* queries,
@@ -275,9 +380,9 @@ std::vector<std::vector<RangeHit>> range_search(const InvertedFile& file, const 
   check_search(file.geometry(), queries, n, probes, params);
   check_probed(file, probed, n * probes);
   std::vector<std::vector<RangeHit>> hits(n);
-  over_queries(file, queries, n, probes, params,
-               [&](IvfSearcher& searcher, size_t i, size_t place, int /*threads*/) {
-                 searcher.within(place, probed + i * probes, probes, radius, hits[i]);
+  over_queries(file, queries, n, probed, probes, params,
+               [&](IvfSearcher& searcher, size_t first, size_t /*count*/, int /*threads*/) {
+                 searcher.within(radius, hits.data() + first);
                });
   return hits;
 }

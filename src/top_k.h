@@ -24,6 +24,12 @@ class TopK {
  public:
   explicit TopK(size_t k) : k_(k) { heap_.reserve(k); }
 
+  /// Empty again, for the `k` least.
+  void reset(size_t k) {
+    k_ = k;
+    heap_.clear();
+    heap_.reserve(k);
+  }
   size_t k() const { return k_; }
   bool full() const { return heap_.size() == k_; }
   /// Distance of the k-th best, +infinity until there are k (k >= 1). A candidate above it cannot

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "rotorquant/code_store.h"
 #include "rotorquant/codec.h"
+#include "rotorquant/ivf.h"
 #include "rotorquant/reference.h"
 #include "rotorquant/search.h"
 
@@ -28,6 +30,7 @@ namespace gpu {
 class Device;
 struct CodecImpl;
 struct StoreImpl;
+struct ListsImpl;
 struct KvCacheImpl;
 struct MseImpl;
 }  // namespace gpu
@@ -120,6 +123,53 @@ class GpuCodeStore {
   std::unique_ptr<gpu::StoreImpl> impl_;
 };
 
+/// InvertedFile on a device: codes by list, in tiles of 32 that belong to one list each. Ids are
+/// kept on the host, for removal and filters; a search after a change first brings their order to
+/// the device, 4 bytes a vector. At most 2^32 - 2 vectors, the unused places of tiles among them.
+class GpuInvertedFile {
+ public:
+  /// Copies codec and centroids of a trained geometry; holds no vectors.
+  GpuInvertedFile(const GpuResources& resources, std::shared_ptr<const IvfGeometry> geometry);
+  ~GpuInvertedFile();
+  GpuInvertedFile(GpuInvertedFile&&) noexcept;
+  GpuInvertedFile& operator=(GpuInvertedFile&&) noexcept;
+  GpuInvertedFile(const GpuInvertedFile&) = delete;
+  GpuInvertedFile& operator=(const GpuInvertedFile&) = delete;
+
+  const IvfGeometry& geometry() const;
+  size_t lists() const;
+  size_t size(size_t list) const;
+  /// Vectors in all lists.
+  size_t total() const;
+  /// Bytes of device memory held by codes, slack included.
+  size_t memory_bytes() const;
+
+  /// Appends to every list what `file`, of an equal geometry, has in its own: of each list the
+  /// part-th of `parts` equal parts, in order.
+  void append(const InvertedFile& file, size_t part = 0, size_t parts = 1);
+  /// Encodes x (n x d, host memory) and appends the codes. lists, ids: n; negative lists are left
+  /// out. Residuals and the centroids' terms are made by the core on the host, codes on the device.
+  /// On an exception the file is as before, unless device memory runs out.
+  void add(const float* x, size_t n, const int64_t* lists, const int64_t* ids,
+           EncodeEffort effort = EncodeEffort::standard);
+  /// Appends everything to `file`, of an equal geometry: the bytes that came from one.
+  void copy_to(InvertedFile& file) const;
+  /// Drops the vectors whose id `doomed` allows; as in InvertedFile, the last of a list move into
+  /// its gaps. Returns how many they were. Memory is kept for later vectors.
+  size_t remove(const IdFilter& doomed);
+  /// Every id becomes to(id).
+  void renumber(const std::function<int64_t(int64_t)>& to);
+  void clear();
+  /// Decodes the vector of this id (the first of its list where there are several) into x, d floats
+  /// of host memory. Returns whether there is one. O(total()).
+  bool reconstruct(int64_t id, float* x) const;
+
+  const gpu::ListsImpl& impl() const { return *impl_; }
+
+ private:
+  std::unique_ptr<gpu::ListsImpl> impl_;
+};
+
 /// How a search is run and its results are written; the defaults are right for nearly everybody.
 struct GpuSearchOptions {
   /// Candidates a query that the scan has room for, at least 32; 0: by k. Where more pass, the
@@ -145,6 +195,19 @@ void search(const GpuCodec& codec, const GpuCodeStore& store, const float* queri
 std::vector<std::vector<RangeHit>> range_search(const GpuCodec& codec, const GpuCodeStore& store,
                                                 const float* queries, size_t n, float radius,
                                                 const SearchParams& params,
+                                                const GpuSearchOptions& options = {});
+
+/// search() of ivf.h on the device: the same candidates, bounds and distances. probed: n x probes,
+/// host memory, as there, or null: the nearest `probes` lists, which the device finds. k as above.
+/// Not on a device: params.levels, the strict estimator and store_pairs, which are refused.
+void search(const GpuInvertedFile& file, const float* queries, size_t n, size_t k,
+            const int64_t* probed, size_t probes, const IvfSearchParams& params, float* distances,
+            int64_t* ids, const GpuSearchOptions& options = {});
+
+/// range_search() of ivf.h on the device; probed may be null.
+std::vector<std::vector<RangeHit>> range_search(const GpuInvertedFile& file, const float* queries,
+                                                size_t n, float radius, const int64_t* probed,
+                                                size_t probes, const IvfSearchParams& params,
                                                 const GpuSearchOptions& options = {});
 
 /// RotorQuantMse (rotor blocks, vector grade alone) on a device: each row in one pass.

@@ -58,9 +58,10 @@ class IvfGeometry {
   /// Lists stand in blocks of this many.
   static constexpr size_t block_lists = 64;
   size_t blocks() const { return (lists_ + block_lists - 1) / block_lists; }
-  /// <q - g, mu_c - g> for one block: block_lists numbers, 0 for places behind the last list.
-  /// centred: q - g, d floats.
-  void block_products(const float* centred, size_t block, float* products) const;
+  /// <q - g, mu_c - g> of n queries for one block: block_lists numbers a query, 0 for places behind
+  /// the last list; rows of `stride` numbers. centred: q - g, n x d.
+  void block_products(const float* centred, size_t n, size_t block, float* products,
+                      size_t stride) const;
   /// |mu_c - g|^2.
   float squared_offset(size_t list) const { return squared_offsets_[list]; }
   /// <g, mu_c - g>.
@@ -168,6 +169,10 @@ class InvertedFile {
 
   /// Appends n canonical codes; returns the offset of the first.
   size_t append(size_t list, size_t n, const int64_t* ids, const uint8_t* codes);
+  /// Appends what codes(), refine_terms() and ids() of a list of an equal geometry hold: codes
+  /// whose additive terms are folded already.
+  void append_folded(size_t list, size_t n, const int64_t* ids, const uint8_t* codes,
+                     const float* terms);
   void assign(size_t list, size_t offset, int64_t id, const uint8_t* code);
   /// Writes codes first .. first + n - 1 in canonical form.
   void pack(size_t list, size_t first, size_t n, uint8_t* codes) const;
@@ -201,7 +206,8 @@ class InvertedFile {
   std::shared_ptr<const void> owner_;  ///< of what read-only lists view
 
   void require_own() const;
-
+  /// Appends as they are; the refine terms are for the caller to set.
+  size_t append_unfolded(size_t list, size_t n, const int64_t* ids, const uint8_t* codes);
   /// Folds the centroid into the additive terms of entries first .. last - 1, just written.
   void fold(size_t list, size_t first, size_t last);
 };

@@ -190,31 +190,35 @@ void CodecImpl::encode_chunk(const float* x, size_t n, size_t first_row, EncodeE
   Buffer<float> additive(device, n);
   Buffer<uint32_t> bad_row(device, 1);
   split(input.data(), n, false, residual.data(), additive.data(), bad_row.data());
-  Buffer<float> y(device, n * view.code.dims);
-  to_frame(residual.data(), n, false, y.data(), view.code.dims);
-  Buffer<float> workspace(device, encode_workspace(*device, view.code, to_unsigned(n)));
-  EncodeArgs args{};
-  args.codec = view;
-  args.y = y.data();
-  args.additive = additive.data();
-  args.n = to_unsigned(n);
-  args.joint_rounds = CodecAccess::joint_rounds(codec.params(), effort);
-  args.codes = codes;
-  args.workspace = workspace.data();
-  encode_rows(*device, args);
+  encode_residuals(residual.data(), additive.data(), n, effort, codes);
   const uint32_t bad = bad_row.read()[0];
   require(bad >= n, "vectors", "finite numbers",
           "infinity or NaN in row " + std::to_string(first_row + bad));
 }
 
-void CodecImpl::decode_chunk(const uint8_t* codes, size_t n, size_t levels, float* x) const {
+void CodecImpl::encode_residuals(const float* residual, const float* additive, size_t n,
+                                 EncodeEffort effort, uint8_t* codes) const {
+  Buffer<float> y(device, n * view.code.dims);
+  to_frame(residual, n, false, y.data(), view.code.dims);
+  Buffer<float> workspace(device, encode_workspace(*device, view.code, to_unsigned(n)));
+  EncodeArgs args{};
+  args.codec = view;
+  args.y = y.data();
+  args.additive = additive;
+  args.n = to_unsigned(n);
+  args.joint_rounds = CodecAccess::joint_rounds(codec.params(), effort);
+  args.codes = codes;
+  args.workspace = workspace.data();
+  encode_rows(*device, args);
+}
+
+void CodecImpl::decode_residuals(const uint8_t* codes, size_t n, size_t levels, float* x) const {
   const size_t d = codec.dim();
   const size_t dims = view.code.dims;
-  const Input<uint8_t> input(device, codes, n * view.code.code_bytes);
   Buffer<float> level_part(device, n * dims);
   DecodeArgs args{};
   args.codec = view;
-  args.codes = input.data();
+  args.codes = codes;
   args.n = to_unsigned(n);
   args.combination = combination(levels, Estimator::rescaled);
   args.shrink =
@@ -232,12 +236,18 @@ void CodecImpl::decode_chunk(const uint8_t* codes, size_t n, size_t levels, floa
     sum.d = to_unsigned(dims);
     add_rows(*device, sum);
   }
-  Output<float> output(device, x, n * d);
   if (view.frame.layers > 0) {
-    rotate(view.frame, true, level_part.data(), dims, n, output.data(), d, d);
+    rotate(view.frame, true, level_part.data(), dims, n, x, d, d);
   } else {
-    device->multiply_rows(level_part.data(), n, dims, inverse.data(), d, output.data(), d);
+    device->multiply_rows(level_part.data(), n, dims, inverse.data(), d, x, d);
   }
+}
+
+void CodecImpl::decode_chunk(const uint8_t* codes, size_t n, size_t levels, float* x) const {
+  const size_t d = codec.dim();
+  const Input<uint8_t> input(device, codes, n * view.code.code_bytes);
+  Output<float> output(device, x, n * d);
+  decode_residuals(input.data(), n, levels, output.data());
   if (!space.centre.empty()) {
     ResidualArgs shift{};
     shift.x = output.data();

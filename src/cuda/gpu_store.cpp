@@ -13,6 +13,8 @@ namespace {
 constexpr size_t most_codes = std::numeric_limits<uint32_t>::max() - size_t{1};
 constexpr size_t chunk_bytes = size_t{64} << 20U;  // of canonical codes at a time
 
+}  // namespace
+
 size_t codes_a_chunk(const StoreImpl& store) {
   return std::max<size_t>(1, chunk_bytes / store.view.code.code_bytes);
 }
@@ -26,8 +28,6 @@ RepackArgs repack_args(const StoreImpl& store, uint8_t* codes, size_t first, siz
   return args;
 }
 
-}  // namespace
-
 void StoreImpl::reallocate(size_t capacity) {
   const size_t wanted = (capacity + tile_vectors - 1) / tile_vectors;
   Buffer<uint8_t> fresh_tiles(device, wanted * view.tile.bytes());
@@ -38,13 +38,29 @@ void StoreImpl::reallocate(size_t capacity) {
   rows = std::move(fresh_rows);
   view.tiles = tiles.data();
   view.rows = rows.data();
+  if (has_terms) {
+    Buffer<float> fresh_terms(device, wanted * tile_vectors);
+    device->copy(fresh_terms.data(), terms.data(), size * sizeof(float));
+    terms = std::move(fresh_terms);
+    view.terms = terms.data();
+  }
 }
 
-void StoreImpl::append_on_device(const uint8_t* codes, size_t n) {
+StoreImpl::StoreImpl(DevicePtr on, const CodeLayout& of, bool with_terms)
+    : device(std::move(on)), layout(of), has_terms(with_terms) {
+  view.code = shape_of(layout, 0);
+  view.tile.words = to_unsigned((layout.quads + 7) / 8);
+}
+
+void StoreImpl::make_room(size_t n) {
   require(n <= most_codes - size, "codes on one device", most_codes, size + n);
   if (size + n > capacity()) {
     reallocate(std::max(size + n, std::min(most_codes, size + size / 2)));
   }
+}
+
+void StoreImpl::append_on_device(const uint8_t* codes, size_t n) {
+  make_room(n);
   const size_t before = used_tiles() * tile_vectors;
   // The kernel reads: it is also given places to pack from.
   RepackArgs args = repack_args(*this, const_cast<uint8_t*>(codes), size, n);  // NOLINT
@@ -57,12 +73,7 @@ void StoreImpl::append_on_device(const uint8_t* codes, size_t n) {
 }  // namespace gpu
 
 GpuCodeStore::GpuCodeStore(const GpuResources& resources, const CodeLayout& layout)
-    : impl_(std::make_unique<gpu::StoreImpl>()) {
-  impl_->device = resources.handle();
-  impl_->layout = layout;
-  impl_->view.code = gpu::shape_of(layout, 0);
-  impl_->view.tile.words = gpu::to_unsigned((layout.quads + 7) / 8);
-}
+    : impl_(std::make_unique<gpu::StoreImpl>(resources.handle(), layout)) {}
 GpuCodeStore::~GpuCodeStore() = default;
 GpuCodeStore::GpuCodeStore(GpuCodeStore&&) noexcept = default;
 GpuCodeStore& GpuCodeStore::operator=(GpuCodeStore&&) noexcept = default;
@@ -148,8 +159,9 @@ void GpuCodeStore::keep(const std::vector<uint32_t>& places) {
       const size_t count = std::min(step, places.size() - first);
       const gpu::Buffer<uint32_t> from(impl_->device, places.data() + first, count);
       gpu::RepackArgs args = gpu::repack_args(*impl_, codes.data(), first, count);
-      args.from = from.data();
+      args.places = from.data();
       gpu::pack_codes(*impl_->device, args);
+      args.places = nullptr;
       gpu::unpack_codes(*impl_->device, args);
       impl_->device->synchronize();
     }

@@ -99,7 +99,12 @@ struct CodecImpl {
   /// Encodes rows that all fit into device memory at once; codes on the device.
   void encode_chunk(const float* x, size_t n, size_t first_row, EncodeEffort effort,
                     uint8_t* codes) const;
+  /// The same from residuals and additive terms; everything on the device.
+  void encode_residuals(const float* residual, const float* additive, size_t n, EncodeEffort effort,
+                        uint8_t* codes) const;
   void decode_chunk(const uint8_t* codes, size_t n, size_t levels, float* x) const;
+  /// Without the centre; everything on the device.
+  void decode_residuals(const uint8_t* codes, size_t n, size_t levels, float* x) const;
 };
 
 /// Rows of d floats that are worked on at a time.
@@ -108,16 +113,27 @@ size_t rows_a_chunk(size_t d);
 struct StoreImpl {
   DevicePtr device;
   CodeLayout layout;
-  StoreView view;  ///< pointers into tiles and rows
+  bool has_terms;  ///< whether every place has a refine term of its own: inverted lists
+  StoreView view;  ///< pointers into tiles, rows and terms
   size_t size = 0;
   Buffer<uint8_t> tiles;
   Buffer<uint8_t> rows;
+  Buffer<float> terms;
+
+  StoreImpl(DevicePtr on, const CodeLayout& of, bool with_terms = false);
 
   size_t used_tiles() const { return (size + tile_vectors - 1) / tile_vectors; }
   size_t capacity() const { return tiles.size() / view.tile.bytes() * tile_vectors; }
   /// Room for `capacity` codes exactly; what is there moves.
   void reallocate(size_t capacity);
+  /// Room for n more, and some slack where what is there has to move.
+  void make_room(size_t n);
   void append_on_device(const uint8_t* codes, size_t n);
 };
+
+/// Codes to move at a time.
+size_t codes_a_chunk(const StoreImpl& store);
+/// Places first .. first + n - 1.
+RepackArgs repack_args(const StoreImpl& store, uint8_t* codes, size_t first, size_t n);
 
 }  // namespace rotorquant::gpu

@@ -14,6 +14,9 @@ void unpack_codes(Device& device, const RepackArgs& args);
 void pack_codes(Device& device, const RepackArgs& args);
 void clear_places(Device& device, const RepackArgs& args);
 
+void query_terms(Device& device, const CoarseArgs& args);
+void rank_lists(Device& device, const CoarseArgs& args);
+
 void split_rows(Device& device, const ResidualArgs& args);
 /// residual = x + centre.
 void add_centre(Device& device, const ResidualArgs& args);
@@ -33,6 +36,8 @@ void fill_scan_tables(Device& device, const TableArgs& args);
 size_t scan_table_bytes(ScanTableOrder order, unsigned n, unsigned padded_quads);
 /// Chooses scan_lut or scan_mma by the order of the tables. args.table_quads is filled in.
 void scan_tiles(Device& device, ScanArgs args, ScanTableOrder order);
+/// args.shared_table is filled in.
+void scan_lists(Device& device, ScanListsArgs args);
 void refine_candidates(Device& device, const RefineArgs& args, unsigned queries);
 /// k up to most_selectable.
 void select_best(Device& device, const SelectArgs& args, unsigned rows);

@@ -2,6 +2,7 @@
 // Shapes of the launches. Included once by kernels.cu and once by kernels_emulated.cpp.
 
 #include "cuda/kernels.h"
+#include "cuda/kernels/coarse.cuh"
 #include "cuda/kernels/encode.cuh"
 #include "cuda/kernels/prepare.cuh"
 #include "cuda/kernels/reference.cuh"
@@ -9,6 +10,7 @@
 #include "cuda/kernels/repack.cuh"
 #include "cuda/kernels/rotate.cuh"
 #include "cuda/kernels/scan.cuh"
+#include "cuda/kernels/scan_lists.cuh"
 #include "cuda/kernels/select.cuh"
 
 namespace rotorquant::gpu {
@@ -78,6 +80,17 @@ void pack_codes(Device& device, const RepackArgs& args) {
 }
 void clear_places(Device& device, const RepackArgs& args) {
   launch_items(clear_places, args.count, device, args);
+}
+
+void query_terms(Device& device, const CoarseArgs& args) {
+  if (args.n > 0) {
+    launch(query_terms, LaunchShape{blocks_for(args.n, block_warps), 1, block_threads, 0}, device,
+           args);
+  }
+}
+void rank_lists(Device& device, const CoarseArgs& args) {
+  const size_t groups = (args.n + coarse_queries - 1) / coarse_queries;
+  launch_items(rank_lists, groups * args.lists.lists, device, args);
 }
 
 void split_rows(Device& device, const ResidualArgs& args) {
@@ -159,6 +172,19 @@ void scan_tiles(Device& device, ScanArgs args, ScanTableOrder order) {
   launch(scan_mma,
          LaunchShape{resident_for(device, args.tiles, block_warps, 2, groups), groups,
                      block_threads, sizeof(MmaQueries) + chunks * mma_chunk_bytes},
+         device, args);
+}
+
+void scan_lists(Device& device, ScanListsArgs args) {
+  if (args.count == 0) {
+    return;
+  }
+  constexpr size_t query_bytes = ListVisit::width * sizeof(VisitQuery);
+  const size_t table_bytes = lut_bytes(args.store.tile);
+  args.shared_table = query_bytes + table_bytes <= device.shared_bytes_a_block();
+  launch(scan_lists,
+         LaunchShape{resident_for(device, args.count, 1, resident_blocks), 1, block_threads,
+                     query_bytes + (args.shared_table ? table_bytes : 0)},
          device, args);
 }
 

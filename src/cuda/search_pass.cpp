@@ -15,12 +15,6 @@ namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-/// One tile in this many is sampled; fewer are left out in small stores, whose sample must have
-/// `least_sampled` tiles, and more in large ones, where `most_sampled` are enough.
-constexpr size_t sample_step = 8;
-constexpr size_t least_sampled = 64;
-constexpr size_t most_sampled = 16384;
-
 constexpr size_t multiple(size_t n, size_t unit) {
   return (n + unit - 1) / unit * unit;
 }
@@ -44,61 +38,45 @@ void keep_best(std::vector<ScoredId>& found, size_t k) {
 
 }  // namespace
 
-AllowedTiles::AllowedTiles(const StoreImpl& store, const IdFilter* filter) {
-  if (filter == nullptr) {
-    return;
-  }
-  std::vector<uint32_t> masks(store.used_tiles());
-  for (size_t tile = 0; tile < masks.size(); ++tile) {
-    const size_t first = tile * tile_vectors;
-    const size_t count = std::min<size_t>(tile_vectors, store.size - first);
-    masks[tile] = static_cast<uint32_t>(filter->allowed(static_cast<int64_t>(first), count));
-  }
-  masks_ = Buffer<uint32_t>::of(store.device, masks);
-  store.device->synchronize();  // masks may go
-}
-
-size_t SearchPass::capacity_for(const GpuSearchOptions& options, size_t k, size_t store_size) {
+size_t SearchPass::capacity_for(const GpuSearchOptions& options, size_t k, size_t vectors) {
   constexpr size_t least = tile_vectors;
   constexpr size_t usual = 8192;
   const size_t wanted =
       options.candidate_capacity > 0 ? options.candidate_capacity : std::max(usual, 16 * k);
-  return std::max(least, std::min(wanted, multiple(store_size, tile_vectors)));
+  return std::max(least, std::min(wanted, multiple(vectors, tile_vectors)));
 }
 
-SearchPass::SearchPass(const CodecImpl& codec, const StoreImpl& store, const AllowedTiles& allowed,
-                       const SearchParams& params, const GpuSearchOptions& options,
-                       const float* queries, size_t count, size_t capacity)
+SearchPass::SearchPass(const CodecImpl& codec, const StoreImpl& store, size_t vectors,
+                       const PassRequest& request, ScanTableOrder order)
     : codec_(codec),
       store_(store),
-      allowed_(allowed),
-      params_(params),
-      options_(options),
+      vectors_(vectors),
+      params_(request.params),
+      options_(request.options),
       device_(codec.device),
-      count_(count),
-      capacity_(capacity),
-      by_bound_(params.refine_error_scale != 0.0F),
-      order_(count >= options.tensor_queries ? ScanTableOrder::tensor_fragments
-                                             : ScanTableOrder::four_queries),
-      combination_(codec.combination(params.levels, params.estimator)),
+      count_(request.count),
+      capacity_(request.capacity),
+      by_bound_(params_.refine_error_scale != 0.0F),
+      rounding_only_(codec.view.code.planes == 1 || params_.levels == 1),
+      order_(order),
+      combination_(codec.combination(params_.levels, params_.estimator)),
       bad_row_(device_, 1),
-      base_(device_, count),
-      limits_(device_, count),
-      counts_(device_, count),
-      candidates_(device_, count * capacity) {
-  stats_.queries = count;
-  prepare(queries);
+      base_(device_, count_),
+      limits_(device_, count_),
+      counts_(device_, count_),
+      candidates_(device_, count_ * capacity_) {
+  stats_.queries = count_;
 }
 
-void SearchPass::prepare(const float* queries) {
+void SearchPass::prepare(const float* queries, float error_scale, float* bias, float* rounding) {
   const CodeShape& code = codec_.view.code;
-  Buffer<float> residual(device_, count_ * code.d);
-  codec_.split(queries, count_, true, residual.data(), base_.data(), bad_row_.data());
+  residual_ = Buffer<float>(device_, count_ * code.d);
+  codec_.split(queries, count_, true, residual_.data(), base_.data(), bad_row_.data());
   queries_.stride = to_unsigned(multiple(code.dims, 16));
   queries_.fixed_stride = to_unsigned(multiple(code.dims, 32));
   frame_ = Buffer<float>(device_, count_ * queries_.stride);
   fixed_frame_ = Buffer<int16_t>(device_, count_ * queries_.fixed_stride);
-  codec_.to_frame(residual.data(), count_, true, frame_.data(), queries_.stride);
+  codec_.to_frame(residual_.data(), count_, true, frame_.data(), queries_.stride);
   queries_.frame = frame_.data();
   queries_.fixed_frame = fixed_frame_.data();
   if (code.signs) {
@@ -116,10 +94,10 @@ void SearchPass::prepare(const float* queries) {
   queries_.sign_step = numbers_.data() + count_;
   queries_.scale = numbers_.data() + 2 * count_;
   queries_.offset = numbers_.data() + 3 * count_;
-  fill_tables();
+  fill_tables(error_scale, bias, rounding);
 }
 
-void SearchPass::fill_tables() {
+void SearchPass::fill_tables(float error_scale, float* bias, float* rounding) {
   const unsigned quads = store_.view.tile.padded_quads();
   const CodeShape& code = codec_.view.code;
   Buffer<float> low(device_, count_ * code.quads);
@@ -133,11 +111,10 @@ void SearchPass::fill_tables() {
   args.order = order_;
   args.padded_quads = quads;
   args.weight = codec_.space.weight();
-  // StoreScan::error_margin: where level 1 is all there is, refining undoes the table's rounding.
-  args.rounding_only = code.planes == 1 || params_.levels == 1;
-  const float scale = params_.refine_error_scale < 0.0F ? codec_.codec.default_error_scale()
-                                                        : params_.refine_error_scale;
-  args.error_scale = !by_bound_ ? 0.0F : (args.rounding_only ? rounding_error_scale : scale);
+  args.rounding_only = rounding_only_;
+  args.error_scale = error_scale;
+  args.bias = bias;
+  args.rounding = rounding;
   args.low = low.data();
   args.range = range.data();
   args.tables = tables_.data();
@@ -157,49 +134,12 @@ void SearchPass::set_limits(float limit) {
   device_->synchronize();
 }
 
-ScanArgs SearchPass::scan_args(TileRange tiles, unsigned step) const {
-  ScanArgs args{};
-  args.store = store_.view;
-  args.tables = tables_.data();
-  args.scale = queries_.scale;
-  args.offset = queries_.offset;
-  args.limit = limits_.data();
-  args.allowed = allowed_.masks();
-  args.queries = to_unsigned(count_);
-  args.first_tile = tiles.first;
-  args.tiles = (tiles.count() + step - 1) / step;
-  args.tile_step = step;
-  args.capacity = to_unsigned(capacity_);
-  return args;
+CandidateView SearchPass::candidates(size_t first) {
+  return {candidates_.data() + first * capacity_, counts_.data() + first, to_unsigned(capacity_)};
 }
 
-void SearchPass::scan(TileRange tiles) {
+void SearchPass::clear_counts() {
   device_->fill(counts_.data(), 0, counts_.bytes());
-  ScanArgs args = scan_args(tiles, 1);
-  args.keys = candidates_.data();
-  args.counts = counts_.data();
-  scan_tiles(*device_, args, order_);
-  stats_.blocks_scanned += count_ * (tiles.count() + 1) / 2;
-}
-
-void SearchPass::scan_one(size_t q, float limit, TileRange tiles) {
-  // Tables stand in groups: the others of the group get a limit that nothing passes.
-  const size_t group = queries_of(order_);
-  const size_t first = q / group * group;
-  std::vector<float> limits(std::min(group, count_ - first), -infinity);
-  limits[q - first] = limit;
-  const Buffer<float> own = Buffer<float>::of(device_, limits);
-  device_->fill(counts_.data(), 0, counts_.bytes());
-  ScanArgs args = scan_args(tiles, 1);
-  args.tables += scan_table_bytes(order_, to_unsigned(first), store_.view.tile.padded_quads());
-  args.scale += first;
-  args.offset += first;
-  args.limit = own.data();
-  args.queries = to_unsigned(limits.size());
-  args.keys = candidates_.data() + first * capacity_;
-  args.counts = counts_.data() + first;
-  scan_tiles(*device_, args, order_);
-  stats_.blocks_scanned += (tiles.count() + 1) / 2;
 }
 
 void SearchPass::refine(size_t first, size_t queries, uint64_t* keys, const uint32_t* counts,
@@ -221,7 +161,16 @@ void SearchPass::refine(size_t first, size_t queries, uint64_t* keys, const uint
   args.counts = counts;
   args.capacity = to_unsigned(capacity);
   args.scored = keys;
+  complete(args, first);
   refine_candidates(*device_, args, to_unsigned(queries));
+}
+
+void SearchPass::refine_rows(Buffer<uint64_t>& rows, size_t capacity) {
+  const std::vector<uint32_t> all(count_, to_unsigned(capacity));
+  const Buffer<uint32_t> counts = Buffer<uint32_t>::of(device_, all);
+  refine(0, count_, rows.data(), counts.data(), capacity);
+  stats_.refined += count_ * capacity;
+  device_->synchronize();  // `all` may go
 }
 
 void SearchPass::select(const uint64_t* keys, const uint32_t* counts, size_t capacity, size_t k,
@@ -235,38 +184,6 @@ void SearchPass::select(const uint64_t* keys, const uint32_t* counts, size_t cap
   args.keep = keep;
   args.reached = reached;
   select_best(*device_, args, to_unsigned(rows));
-}
-
-void SearchPass::guess_limits(size_t k) {
-  const size_t tiles = store_.used_tiles();
-  const size_t step = std::max(std::min(sample_step, tiles / least_sampled), tiles / most_sampled);
-  if (step < 2) {
-    set_limits(no_limit);
-    return;
-  }
-  const ScanArgs sample = scan_args(all_tiles(), to_unsigned(step));
-  const size_t rank = safe_rank(k, step);
-  const size_t seeds = std::min<size_t>(std::max<size_t>(4 * rank, 16), most_selectable);
-  if (rank > seeds || sample.tiles < seeds) {
-    set_limits(no_limit);
-    return;
-  }
-  Buffer<uint64_t> minima(device_, count_ * sample.tiles);
-  ScanArgs args = sample;
-  args.minima = minima.data();
-  scan_tiles(*device_, args, order_);
-  stats_.blocks_scanned += count_ * (sample.tiles + 1) / 2;
-  Buffer<uint64_t> best(device_, count_ * seeds);
-  select(minima.data(), nullptr, sample.tiles, seeds, best.data(), false, nullptr, count_);
-  if (by_bound_) {
-    const std::vector<uint32_t> all(count_, to_unsigned(seeds));
-    const Buffer<uint32_t> counts = Buffer<uint32_t>::of(device_, all);
-    refine(0, count_, best.data(), counts.data(), seeds);
-    stats_.refined += count_ * seeds;
-    device_->synchronize();  // `all` may go
-  }
-  Buffer<uint64_t> first_ranks(device_, count_ * rank);
-  select(best.data(), nullptr, seeds, rank, first_ranks.data(), false, limits_.data(), count_);
 }
 
 template <class Use>
@@ -298,7 +215,7 @@ void SearchPass::rank_in_parts(size_t q, size_t k, bool refined, float limit, ui
   Buffer<float> reached(device_, 1);
   uint64_t* keys = candidates_.data() + q * capacity_;
   bool keep = false;
-  for_parts(q, all_tiles(), limit, [&](uint32_t found) {
+  for_parts(q, tiles_of(q), limit, [&](uint32_t found) {
     if (refined) {
       refine(q, 1, keys, counts_.data() + q, capacity_);
       stats_.refined += found;
@@ -311,7 +228,7 @@ void SearchPass::rank_in_parts(size_t q, size_t k, bool refined, float limit, ui
 
 void SearchPass::rank(size_t k, bool refined, uint64_t* best) {
   guess_limits(k);
-  scan(all_tiles());
+  scan();
   if (refined) {
     refine(0, count_, candidates_.data(), counts_.data(), capacity_);
   }
@@ -335,6 +252,7 @@ void SearchPass::finish(size_t k, const uint64_t* best, float* distances, int64_
   Output<int64_t> out_ids(device_, ids, count_ * k);
   FinishArgs args{};
   args.best = best;
+  args.label_ids = device_label_ids();
   args.base = base_.data();
   args.k = to_unsigned(k);
   args.sign = options_.distance_sign;
@@ -347,8 +265,13 @@ void SearchPass::finish(size_t k, const uint64_t* best, float* distances, int64_
   device_->synchronize();
 }
 
+int64_t SearchPass::id_of(uint32_t label) const {
+  const std::vector<int64_t>* ids = label_ids();
+  return ids == nullptr ? static_cast<int64_t>(label) : (*ids)[label];
+}
+
 void SearchPass::nearest(size_t k, float* distances, int64_t* ids) {
-  const size_t shortlist = std::min(params_.k_factor * k, std::max(k, store_.size));
+  const size_t shortlist = std::min(params_.k_factor * k, std::max(k, vectors_));
   const size_t longest = by_bound_ ? k : shortlist;
   if (longest > most_selectable) {
     nearest_on_host(k, distances, ids);
@@ -360,12 +283,8 @@ void SearchPass::nearest(size_t k, float* distances, int64_t* ids) {
   } else {
     Buffer<uint64_t> list(device_, count_ * shortlist);
     rank(shortlist, false, list.data());
-    const std::vector<uint32_t> all(count_, to_unsigned(shortlist));
-    const Buffer<uint32_t> counts = Buffer<uint32_t>::of(device_, all);
-    refine(0, count_, list.data(), counts.data(), shortlist);
-    stats_.refined += count_ * shortlist;
+    refine_rows(list, shortlist);
     select(list.data(), nullptr, shortlist, k, best.data(), false, nullptr, count_);
-    device_->synchronize();
   }
   finish(k, best.data(), distances, ids);
 }
@@ -384,7 +303,7 @@ std::vector<ScoredId> SearchPass::read_scores(size_t q, size_t n) const {
 
 std::vector<ScoredId> SearchPass::collect(size_t q, size_t k, bool refined, float limit) {
   std::vector<ScoredId> all;
-  for_parts(q, all_tiles(), limit, [&](uint32_t found) {
+  for_parts(q, tiles_of(q), limit, [&](uint32_t found) {
     if (refined && found > 0) {
       refine(q, 1, candidates_.data() + q * capacity_, counts_.data() + q, capacity_);
       stats_.refined += found;
@@ -433,7 +352,7 @@ void SearchPass::nearest_on_host(size_t k, float* distances, int64_t* ids) {
       const bool has = i < found.size();
       own_distances[i] =
           has ? options_.distance_sign * found[i].distance : options_.missing_distance;
-      own_ids[i] = has ? static_cast<int64_t>(found[i].id) : -1;
+      own_ids[i] = has ? id_of(found[i].id) : -1;
     }
     device_->copy(distances + q * k, own_distances.data(), k * sizeof(float));
     device_->copy(ids + q * k, own_ids.data(), k * sizeof(int64_t));
@@ -449,7 +368,7 @@ std::vector<std::vector<RangeHit>> SearchPass::within(float radius) {
     limits[q] = std::min(std::nextafter(radius - base[q], infinity), no_limit);
   }
   device_->copy(limits_.data(), limits.data(), limits_.bytes());
-  scan(all_tiles());
+  scan();
   const std::vector<uint32_t> counts = counts_.read();
   refine(0, count_, candidates_.data(), counts_.data(), capacity_);
   std::vector<std::vector<ScoredId>> found(count_);
@@ -468,7 +387,7 @@ std::vector<std::vector<RangeHit>> SearchPass::within(float radius) {
     for (const ScoredId& scored : found[q]) {
       const float distance = base[q] + scored.distance;
       if (distance < radius) {
-        hits[q].push_back({static_cast<int64_t>(scored.id), distance});
+        hits[q].push_back({id_of(scored.id), distance});
       }
     }
     std::sort(hits[q].begin(), hits[q].end(),

@@ -60,6 +60,7 @@ struct StoreView {
   TileLayout tile;
   uint8_t* tiles = nullptr;
   uint8_t* rows = nullptr;
+  float* terms = nullptr;  ///< inverted lists: the refine's additive terms; null: the scan's
 };
 
 /// A codec's tables in device memory.
@@ -104,9 +105,10 @@ struct QueryView {
 
 struct RepackArgs {
   StoreView store;
-  uint8_t* codes;        ///< count canonical codes
-  unsigned first;        ///< place of the first in the store
-  const uint32_t* from;  ///< pack: the places themselves; null: first, first + 1, ...
+  uint8_t* codes;          ///< count canonical codes
+  float* terms;            ///< count; null where the store has none
+  unsigned first;          ///< place of the first in the store
+  const uint32_t* places;  ///< the places themselves; null: first, first + 1, ...
   unsigned count;
 };
 
@@ -157,11 +159,13 @@ struct DecodeArgs {
 };
 
 enum class ScanTableOrder : uint8_t {
+  one_query,        ///< scan_lists: [query][padded quad][16] bytes
   four_queries,     ///< scan_lut: [group of 4][padded quad][16] words, byte q mod 4
   tensor_fragments  ///< scan_mma: [group of 64][pair of quads][8][lane] two words, as mma_bytes
 };
 constexpr unsigned queries_of(ScanTableOrder order) {
-  return order == ScanTableOrder::four_queries ? 4 : 64;
+  constexpr unsigned queries[] = {1, 4, 64};
+  return queries[static_cast<unsigned>(order)];
 }
 
 struct TableArgs {
@@ -176,8 +180,15 @@ struct TableArgs {
   float* low;          ///< n x quads, working memory
   float* range;        ///< n x quads
   uint8_t* tables;     ///< zeroed before
-  float* scale;
-  float* offset;
+  float* bias;         ///< n, or null: what a margin of another kind starts from,
+  float* rounding;     ///< ... and the standard deviation of the table's own rounding
+};
+
+/// Where a scan puts what passes.
+struct CandidateView {
+  uint64_t* keys;    ///< queries x capacity: (bound, place) of what is within the limit
+  uint32_t* counts;  ///< may run beyond capacity; the keys beyond are lost
+  unsigned capacity;
 };
 
 struct ScanArgs {
@@ -191,17 +202,87 @@ struct ScanArgs {
   unsigned first_tile;
   unsigned tiles;  ///< how many, tile_step apart
   unsigned tile_step;
-  uint64_t* keys;    ///< queries x capacity: (bound, id) of what is within the limit
-  uint32_t* counts;  ///< may run beyond capacity; the keys beyond are lost
-  unsigned capacity;
-  uint64_t* minima;      ///< queries x tiles: the least (bound, id) of each tile, in place of keys
+  CandidateView found;
+  uint64_t* minima;  ///< queries x tiles: the least (bound, place) of each tile, in place of keys
   unsigned table_quads;  ///< quads of the table that shared memory holds at a time; 0: none
+};
+
+// ---- inverted lists --------------------------------------------------------------------------
+
+/// Centroids on the device and what n queries make of them: IvfGeometry, IvfQuery and Probe
+/// (src/ivf_scan.h) in arrays.
+struct ListsView {
+  unsigned lists = 0;
+  unsigned d = 0;
+  bool squared = false;                    ///< L2; else a negated inner product
+  const float* table = nullptr;            ///< mu_c - g: [block of 64][dimension][64]; null: all 0
+  const float* squared_offsets = nullptr;  ///< lists: |mu_c - g|^2
+  const float* centre_products = nullptr;  ///< lists: <g, mu_c - g>
+  const float* centre = nullptr;           ///< d: g
+  float error_ratio = 0.0F;
+  const uint32_t* tile_lists = nullptr;  ///< the list of every tile
+};
+struct ProbeView {
+  float* squared = nullptr;         ///< n: |q - g|^2
+  float* centre_product = nullptr;  ///< n: <q, g>
+  float* products = nullptr;        ///< n x lists: <q - g, mu_c - g>
+};
+
+struct CoarseArgs {
+  ListsView lists;
+  ProbeView probes;
+  const float* queries;  ///< n x d
+  const float* centred;  ///< n x d: q - g
+  unsigned n;
+  uint64_t* keys;  ///< n x lists: (rank of the list for the query, list)
+};
+
+/// A part of one list and up to four queries that visit it.
+struct ListVisit {
+  static constexpr unsigned width = 4;
+  static constexpr uint32_t nobody = 0xFFFFFFFFU;
+  uint32_t list;
+  uint32_t first;  ///< of `tiles` numbers in ScanListsArgs::tiles
+  uint32_t tiles;
+  uint32_t queries[width];
+};
+
+struct ScanListsArgs {
+  StoreView store;
+  ListsView lists;
+  ProbeView probes;
+  const ListVisit* visits;
+  unsigned count;  ///< of visits
+  const uint32_t* tiles;
+  const uint8_t* tables;  ///< ScanTableOrder::one_query
+  const float* scale;     ///< a query, as the next three
+  const float* bias;
+  const float* rounding;
+  const float* limit;       ///< of bounds with their base
+  const uint32_t* allowed;  ///< a mask a tile, or null
+  float weight;
+  float error_scale;
+  bool rounding_only;
+  CandidateView found;
+  bool shared_table;
+};
+
+/// What a refine of inverted lists needs beyond that of a store.
+struct RefineLists {
+  ListsView lists;
+  ProbeView probes;
+  const uint32_t* labels = nullptr;  ///< of every place, in the order of ids
+  bool second_bound = false;         ///< score no less than the bound by two levels
+  float second_gain = 0.0F;
+  float second_scale = 0.0F;  ///< margin = second_scale * (first_gain * sigma)
+  float first_gain = 0.0F;
 };
 
 struct RefineArgs {
   CodecView codec;
   StoreView store;
   QueryView queries;
+  RefineLists lists;  ///< no lists: a store, whose query bases are added later
   Combination combination;
   float weight;
   bool by_bound;         ///< score max(refined, bound); else refined alone
@@ -222,7 +303,8 @@ struct SelectArgs {
 };
 
 struct FinishArgs {
-  const uint64_t* best;  ///< rows x k
+  const uint64_t* best;      ///< rows x k
+  const int64_t* label_ids;  ///< what the keys' ids stand for; null: themselves
   const float* base;
   unsigned k;
   unsigned padded_k;  ///< a power of two, >= k

@@ -167,3 +167,49 @@ void matrix_vector(const float* mt, size_t rows, size_t cols, const float* x, fl
   }
   add_columns(mt, rows, first, cols - first, x, y);
 }
+
+/// Vectors and registers of rows that share their loads in matrix_vectors: accumulators that fit.
+#if defined(__AVX512F__)
+constexpr size_t tile_vectors = 4;
+constexpr size_t tile_registers = 4;
+#else
+constexpr size_t tile_vectors = 2;
+constexpr size_t tile_registers = 2;
+#endif
+
+/// Rows first_row .. of a tile, of V vectors: every sum runs over the columns in their order.
+template <size_t V>
+RQ_INLINE void multiply_tile(const float* mt, size_t rows, size_t cols, size_t first_row,
+                             const float* x, size_t x_stride, float* y, size_t y_stride) {
+  LaneFloat sums[V][tile_registers] = {};
+  for (size_t j = 0; j < cols; ++j) {
+    for (size_t r = 0; r < tile_registers; ++r) {
+      const LaneFloat column = load_lanes(mt + j * rows + first_row + r * lanes);
+      for (size_t v = 0; v < V; ++v) {
+        sums[v][r] = multiply_add(x[v * x_stride + j], column, sums[v][r]);
+      }
+    }
+  }
+  for (size_t v = 0; v < V; ++v) {
+    for (size_t r = 0; r < tile_registers; ++r) {
+      store_lanes(y + v * y_stride + first_row + r * lanes, sums[v][r]);
+    }
+  }
+}
+
+void matrix_vectors(const float* mt, size_t rows, size_t cols, const float* x, size_t x_stride,
+                    size_t n, float* y, size_t y_stride) {
+  constexpr size_t tile_rows = tile_registers * lanes;
+  size_t v = 0;
+  if (rows % tile_rows == 0) {
+    for (; v + tile_vectors <= n; v += tile_vectors) {
+      for (size_t row = 0; row < rows; row += tile_rows) {
+        multiply_tile<tile_vectors>(mt, rows, cols, row, x + v * x_stride, x_stride,
+                                    y + v * y_stride, y_stride);
+      }
+    }
+  }
+  for (; v < n; ++v) {
+    matrix_vector(mt, rows, cols, x + v * x_stride, y + v * y_stride);
+  }
+}

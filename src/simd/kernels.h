@@ -75,6 +75,12 @@ struct ScanQuery {
   float offset;
 };
 
+/// What the sums of a table's entries mean: product = bias + step * sum.
+struct TableScale {
+  float step;
+  float bias;
+};
+
 /// Where select() writes the vectors it finds for one query. Both arrays must have room for 64
 /// entries a block, and 16 more, beyond `count`.
 struct Selection {
@@ -103,6 +109,14 @@ struct RefineSums {
   int32_t sign;   ///< O q' with the signs
 };
 
+/// A code in its store, and the query that it is scored against.
+struct StoredCode {
+  const uint8_t* block;
+  const uint8_t* row;
+  const int16_t* query;  ///< as RefineView::fixed_frame
+  size_t place;          ///< in the block
+};
+
 struct KernelTable {
   std::string_view name;
   ScanLayout layout;
@@ -115,8 +129,17 @@ struct KernelTable {
   /// y (rows) = m x for one vector, m given as its transpose mt (cols x rows): the same sums in
   /// the same order as matrix_block.
   void (*matrix_vector)(const float* mt, size_t rows, size_t cols, const float* x, float* y);
+  /// n vectors of it: x + v * x_stride makes y + v * y_stride, each as by itself.
+  void (*matrix_vectors)(const float* mt, size_t rows, size_t cols, const float* x, size_t x_stride,
+                         size_t n, float* y, size_t y_stride);
 
   void (*encode_block)(const EncodeView& view, EncodeBlock& block);
+
+  /// The 16 products of each quad of a query with the columns [4][16] of its tree (tree_step
+  /// numbers further for every quad), rounded to bytes: quads x 16 entries. products: scratch, as
+  /// many.
+  TableScale (*scan_table)(const float* columns, size_t tree_step, const float* query, size_t quads,
+                           float* products, uint8_t* entries);
 
   /// minima[q * stride + b] = least bound over the vectors of block b, for every query; with
   /// `allowed` (one mask a block, may be null) over the allowed vectors, +infinity for none.
@@ -144,6 +167,10 @@ struct KernelTable {
                  float* level_product, float* sign_product);
   /// The same in integers: exact sums of the fixed-point query and code.
   RefineSums (*score)(const RefineView& view, const uint8_t* plane1, const uint8_t* row);
+  /// sums[i] = the level sum of codes[i] from its first two levels, for n codes of one layout, each
+  /// with a query of its own. view: of two levels. plane: scratch, padded_quads / 2 bytes.
+  void (*score_two_levels)(const RefineView& view, size_t padded_quads, const StoredCode* codes,
+                           size_t n, uint8_t* plane, int32_t* sums);
   /// Decodes the levels into P floats (padded to 16).
   void (*decode_levels)(const RefineView& view, const uint8_t* plane1, const uint8_t* row,
                         float* a);

@@ -12,6 +12,7 @@ namespace {
 // lanes.inl first: the others build on it.
 #include "simd/lane_kernels.inl"
 #include "simd/scan_plane_rows.inl"
+#include "simd/score_stored.inl"
 
 /// Vectors that a register of codes holds.
 constexpr size_t register_vectors = 32;
@@ -131,14 +132,15 @@ RQ_INLINE void append_within(const float* bounds, float limit, uint64_t allowed,
 }  // namespace
 
 const KernelTable avx2_kernels = {
-    "avx2",        ScanLayout::row_per_quad,
-    rotor_forward, rotor_inverse,
-    matrix_block,  matrix_vector,
-    encode_block,  block_minima,
-    select,        block_bounds,
-    block_sums,    scan_plane,
-    refine,        score,
-    decode_levels,
+    "avx2",           ScanLayout::row_per_quad,
+    rotor_forward,    rotor_inverse,
+    matrix_block,     matrix_vector,
+    matrix_vectors,   encode_block,
+    scan_table,       block_minima,
+    select,           block_bounds,
+    block_sums,       scan_plane,
+    refine,           score,
+    score_two_levels, decode_levels,
 };
 
 }  // namespace rotorquant::simd

@@ -14,6 +14,7 @@ namespace {
 // lanes.inl first: the others build on it.
 #include "simd/lane_kernels.inl"
 #include "simd/scan_plane_rows.inl"
+#include "simd/score_stored.inl"
 
 /// Vectors that a register of codes holds.
 constexpr size_t register_vectors = 16;
@@ -123,14 +124,15 @@ RQ_INLINE void append_within(const float* bounds, float limit, uint64_t allowed,
 }  // namespace
 
 const KernelTable neon_kernels = {
-    "neon",        ScanLayout::row_per_quad,
-    rotor_forward, rotor_inverse,
-    matrix_block,  matrix_vector,
-    encode_block,  block_minima,
-    select,        block_bounds,
-    block_sums,    scan_plane,
-    refine,        score,
-    decode_levels,
+    "neon",           ScanLayout::row_per_quad,
+    rotor_forward,    rotor_inverse,
+    matrix_block,     matrix_vector,
+    matrix_vectors,   encode_block,
+    scan_table,       block_minima,
+    select,           block_bounds,
+    block_sums,       scan_plane,
+    refine,           score,
+    score_two_levels, decode_levels,
 };
 
 }  // namespace rotorquant::simd

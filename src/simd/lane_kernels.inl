@@ -4,4 +4,5 @@
 // encode uses the rotor layers of frame.inl
 #include "simd/encode.inl"
 #include "simd/refine.inl"
+#include "simd/scan_table.inl"
 #include "simd/score.inl"

@@ -76,6 +76,9 @@ RQ_DEVICE float quad_product(const CodecView& codec, const float* q, unsigned qu
 
 /// Where entry j of a quad of query q lies.
 RQ_DEVICE size_t table_place(const TableArgs& args, unsigned q, unsigned quad, unsigned j) {
+  if (args.order == ScanTableOrder::one_query) {
+    return (size_t{q} * args.padded_quads + quad) * 16 + j;
+  }
   if (args.order == ScanTableOrder::four_queries) {
     return ((size_t{q / 4} * args.padded_quads + quad) * 16 + j) * 4 + q % 4;
   }
@@ -141,6 +144,10 @@ RQ_KERNEL fill_scan_tables(TableArgs args) {
       const float margin = args.error_scale * deviation;
       args.queries.scale[query] = args.weight * step;
       args.queries.offset[query] = args.weight * (shared[1] + margin);
+      if (args.bias != nullptr) {
+        args.bias[query] = shared[1];
+        args.rounding[query] = root(rounding);
+      }
     }
     block_barrier();
   }

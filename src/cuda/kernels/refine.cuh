@@ -5,6 +5,7 @@
 // (src/simd/score.inl): a warp a candidate, a lane a quad. Integer sums have no order, so a
 // distance is the CPU's to the last bit.
 
+#include "cuda/kernels/coarse.cuh"
 #include "cuda/kernels/common.cuh"
 
 namespace rotorquant::gpu {
@@ -77,24 +78,28 @@ RQ_DEVICE T warp_sum(T value) {
   return value;
 }
 
-/// Distance of one stored vector, without the query's base; every lane of the warp comes and gets
-/// it.
-RQ_DEVICE float refined_distance(const RefineArgs& args, unsigned q, uint32_t id) {
+/// Distance of one stored vector, every lane of the warp comes and gets it: in a store without the
+/// query's base, in lists with it, and no less than the bound by two levels.
+RQ_DEVICE float refined_distance(const RefineArgs& args, unsigned q, uint32_t place) {
   const CodeShape& code = args.codec.code;
   const TileLayout layout = args.store.tile;
-  const uint8_t* tile = args.store.tiles + size_t{id / tile_vectors} * layout.bytes();
-  const unsigned v = id % tile_vectors;
-  const uint8_t* row = args.store.rows + size_t{id} * code.row_bytes;
+  const uint8_t* tile = args.store.tiles + size_t{place / tile_vectors} * layout.bytes();
+  const unsigned v = place % tile_vectors;
+  const uint8_t* row = args.store.rows + size_t{place} * code.row_bytes;
   const QueryView& queries = args.queries;
   const int16_t* frame = queries.fixed_frame + size_t{q} * queries.fixed_stride;
   int32_t level_sum = 0;
   int32_t sign_sum = 0;
+  int32_t second_sum = 0;
   for (unsigned quad = lane_id(); quad < code.quads; quad += warp_lanes) {
     const uint8_t byte = tile[layout.word_offset(quad / 8, v) + quad % 8 / 2];
     const uint32_t nibble1 = (static_cast<uint32_t>(byte) >> (quad % 2 * 4)) & 0xFU;
+    const Quad16 part = load_quad(frame, quad);
     if (args.combination.levels > 0) {
-      level_sum += quad_score(args.codec, args.combination.levels, nibble1, row, quad,
-                              load_quad(frame, quad));
+      level_sum += quad_score(args.codec, args.combination.levels, nibble1, row, quad, part);
+    }
+    if (args.lists.second_bound) {
+      second_sum += quad_score(args.codec, 2, nibble1, row, quad, part);
     }
     if (args.combination.signs) {
       const int16_t* sign = queries.fixed_sign + size_t{q} * queries.fixed_stride;
@@ -110,11 +115,28 @@ RQ_DEVICE float refined_distance(const RefineArgs& args, unsigned q, uint32_t id
       args.combination.signs ? queries.sign_step[q] * static_cast<float>(sign_sum) : 0.0F;
   const Factors factors =
       read_factors(code, tile_alpha(tile, layout, v), row + (code.planes - 1) * code.plane_bytes);
-  const float additive = tile_additive(tile, layout, v);
-  const float norm = args.combination.norm_from_additive ? root(additive) : -1.0F;
+  const float scan_term = tile_additive(tile, layout, v);
+  const float term = args.store.terms == nullptr ? scan_term : args.store.terms[place];
+  const float norm = args.combination.norm_from_additive ? root(term) : -1.0F;
   const float product =
       combine(args.combination, factors, level_product, sign_product, norm, code.dims);
-  return additive - args.weight * product;
+  const float relative = term - args.weight * product;
+  const RefineLists& of = args.lists;
+  if (of.lists.lists == 0) {
+    return relative;
+  }
+  const float base =
+      list_distance(of.lists, of.probes, q, of.lists.tile_lists[place / tile_vectors]).base;
+  const float distance = base + relative;
+  if (!of.second_bound) {
+    return distance;
+  }
+  const float second = queries.level_step[q] * static_cast<float>(warp_sum(second_sum));
+  const float margin =
+      of.second_scale * (of.first_gain * root(of.lists.error_ratio * of.probes.squared[q]));
+  const float bound =
+      base + (term - args.weight * factors.alpha * (of.second_gain * second + margin));
+  return larger(distance, bound);
 }
 
 /// block_y: query. Warps take candidates.
@@ -131,10 +153,12 @@ RQ_KERNEL refine_candidates(RefineArgs args) {
       }
       continue;
     }
-    const float refined = refined_distance(args, q, key_id(key));
+    const uint32_t place = key_id(key);
+    const float refined = refined_distance(args, q, place);
     const float score = args.by_bound ? larger(refined, key_distance(key)) : refined;
     if (lane_id() == 0) {
-      args.scored[size_t{q} * args.capacity + i] = make_key(score, key_id(key));
+      const uint32_t label = args.lists.labels == nullptr ? place : args.lists.labels[place];
+      args.scored[size_t{q} * args.capacity + i] = make_key(score, label);
     }
   }
 }

@@ -7,7 +7,11 @@
 
 namespace rotorquant::gpu {
 
-/// args.count canonical codes -> places args.first, args.first + 1, ... of the store.
+RQ_DEVICE unsigned place_of(const RepackArgs& args, unsigned i) {
+  return args.places == nullptr ? args.first + i : args.places[i];
+}
+
+/// args.count canonical codes -> their places in the store.
 RQ_KERNEL unpack_codes(RepackArgs args) {
   const CodeShape& code = args.store.code;
   const TileLayout layout = args.store.tile;
@@ -15,7 +19,7 @@ RQ_KERNEL unpack_codes(RepackArgs args) {
   for (unsigned i = block_x() * threads() + thread_id(); i < args.count;
        i += blocks_x() * threads()) {
     const uint8_t* from = args.codes + size_t{i} * code.code_bytes;
-    const unsigned place = args.first + i;
+    const unsigned place = place_of(args, i);
     const unsigned v = place % tile_vectors;
     uint8_t* tile = args.store.tiles + place / tile_vectors * layout.bytes();
     for (unsigned w = 0; w < layout.words; ++w) {
@@ -37,10 +41,13 @@ RQ_KERNEL unpack_codes(RepackArgs args) {
     for (unsigned b = plane_part; b < code.row_bytes; ++b) {
       row[b] = from[code.factor_offset + b - plane_part];
     }
+    if (args.store.terms != nullptr) {
+      args.store.terms[place] = args.terms[i];
+    }
   }
 }
 
-/// The inverse, also for a list of places.
+/// The inverse.
 RQ_KERNEL pack_codes(RepackArgs args) {
   const CodeShape& code = args.store.code;
   const TileLayout layout = args.store.tile;
@@ -48,7 +55,7 @@ RQ_KERNEL pack_codes(RepackArgs args) {
   for (unsigned i = block_x() * threads() + thread_id(); i < args.count;
        i += blocks_x() * threads()) {
     uint8_t* to = args.codes + size_t{i} * code.code_bytes;
-    const unsigned place = args.from == nullptr ? args.first + i : args.from[i];
+    const unsigned place = place_of(args, i);
     const unsigned v = place % tile_vectors;
     const uint8_t* tile = args.store.tiles + place / tile_vectors * layout.bytes();
     for (unsigned byte = 0; byte < code.plane_bytes; ++byte) {
@@ -68,15 +75,18 @@ RQ_KERNEL pack_codes(RepackArgs args) {
     for (unsigned b = plane_part; b < code.row_bytes; ++b) {
       to[code.factor_offset + b - plane_part] = row[b];
     }
+    if (args.store.terms != nullptr) {
+      args.terms[i] = args.store.terms[place];
+    }
   }
 }
 
-/// Makes places args.first .. args.first + args.count - 1 unused.
+/// Makes places unused.
 RQ_KERNEL clear_places(RepackArgs args) {
   const TileLayout layout = args.store.tile;
   for (unsigned i = block_x() * threads() + thread_id(); i < args.count;
        i += blocks_x() * threads()) {
-    const unsigned place = args.first + i;
+    const unsigned place = place_of(args, i);
     const unsigned v = place % tile_vectors;
     uint8_t* tile = args.store.tiles + place / tile_vectors * layout.bytes();
     for (unsigned w = 0; w < layout.words; ++w) {

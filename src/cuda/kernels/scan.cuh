@@ -31,9 +31,27 @@ RQ_DEVICE float bound_of(float alpha, float additive, float scale, float offset,
   return fused(-alpha, fused(scale, static_cast<float>(sum), offset), additive);
 }
 
-RQ_DEVICE void append_candidate(const ScanArgs& args, unsigned query, unsigned at, uint64_t key) {
-  if (at < args.capacity) {
-    args.keys[size_t{query} * args.capacity + at] = key;
+RQ_DEVICE void append_candidate(const CandidateView& to, unsigned query, unsigned at,
+                                uint64_t key) {
+  if (at < to.capacity) {
+    to.keys[size_t{query} * to.capacity + at] = key;
+  }
+}
+
+/// Appends the keys of those lanes that pass; every lane of the warp comes.
+RQ_DEVICE void append_passing(const CandidateView& to, unsigned query, bool passes, uint64_t key) {
+  const uint32_t found = ballot(passes);
+  if (found == 0) {
+    return;
+  }
+  uint32_t first = 0;
+  if (lane_id() == 0) {
+    first = atomic_add(to.counts + query, count_bits(found));
+  }
+  first = shuffle(first, 0);
+  if (passes) {
+    const uint32_t before = found & ((1U << lane_id()) - 1);
+    append_candidate(to, query, first + count_bits(before), key);
   }
 }
 
@@ -43,13 +61,36 @@ struct PackedSums {
   uint32_t odd = 0;
   uint32_t sums[4] = {0, 0, 0, 0};
 
-  /// Eight quads, their tables 16 words each.
-  RQ_DEVICE_MEMBER void add(const uint32_t* table, uint32_t nibbles) {
+  /// Eight quads. entry(i): the bytes of four queries, quad i / 16, nibble i mod 16.
+  template <class Entry>
+  RQ_DEVICE_MEMBER void add(const Entry& entry, unsigned first, uint32_t nibbles) {
     RQ_UNROLL
     for (unsigned i = 0; i < 8; ++i) {
-      const uint32_t entries = table[i * 16 + ((nibbles >> (4 * i)) & 0xFU)];
+      const uint32_t entries = entry(first + i * 16 + ((nibbles >> (4 * i)) & 0xFU));
       even += entries & 0x00FF00FFU;
       odd += (entries >> 8U) & 0x00FF00FFU;
+    }
+  }
+  /// Chunk `chunk` of a tile.
+  template <class Entry>
+  RQ_DEVICE_MEMBER void add_chunk(const Entry& entry, const TileLayout& layout, unsigned chunk,
+                                  const Words4& codes) {
+    const unsigned first = chunk * 4 * 128;
+    if (layout.is_whole(chunk)) {
+      RQ_UNROLL
+      for (unsigned w = 0; w < 4; ++w) {
+        add(entry, first + w * 128, codes.w[w]);
+      }
+    } else {
+      RQ_UNROLL
+      for (unsigned w = 0; w < 3; ++w) {
+        if (w < layout.words % 4) {
+          add(entry, first + w * 128, codes.w[w]);
+        }
+      }
+    }
+    if (chunk + 1 == layout.chunks() || chunk % 8 == 7) {  // 256 quads: no half has left 16 bits
+      flush();
     }
   }
   RQ_DEVICE_MEMBER void flush() {
@@ -76,19 +117,8 @@ RQ_DEVICE void take_bounds(const ScanArgs& args, unsigned query, unsigned i, uns
     }
     return;
   }
-  const uint32_t found = ballot(allowed && bound <= smaller(args.limit[query], no_limit));
-  if (found == 0) {
-    return;
-  }
-  uint32_t first = 0;
-  if (lane_id() == 0) {
-    first = atomic_add(args.counts + query, count_bits(found));
-  }
-  first = shuffle(first, 0);
-  if (((found >> lane_id()) & 1U) != 0) {
-    const uint32_t before = found & ((1U << lane_id()) - 1);
-    append_candidate(args, query, first + count_bits(before), make_key(bound, id));
-  }
+  const bool passes = allowed && bound <= smaller(args.limit[query], no_limit);
+  append_passing(args.found, query, passes, make_key(bound, id));
 }
 
 /// block_y: group of four queries. Warps take tiles; the next one's codes are on their way while
@@ -131,23 +161,7 @@ RQ_KERNEL scan_lut(ScanArgs args) {
       if (mask == 0) {
         continue;
       }
-      const uint32_t* part = table + chunk * 4 * 128;
-      if (layout.is_whole(chunk)) {
-        RQ_UNROLL
-        for (unsigned w = 0; w < 4; ++w) {
-          sums.add(part + w * 128, codes.w[w]);
-        }
-      } else {
-        RQ_UNROLL
-        for (unsigned w = 0; w < 3; ++w) {
-          if (w < layout.words % 4) {
-            sums.add(part + w * 128, codes.w[w]);
-          }
-        }
-      }
-      if (last || chunk % 8 == 7) {  // 256 quads: no half has left 16 bits
-        sums.flush();
-      }
+      sums.add_chunk([table](unsigned entry) { return table[entry]; }, layout, chunk, codes);
     }
     if (mask == 0 && args.minima == nullptr) {
       continue;
@@ -237,7 +251,7 @@ RQ_DEVICE void take_sums(const ScanArgs& args, const MmaQueries& queries, unsign
           if (args.minima != nullptr) {
             least = smaller(least, key);
           } else {
-            append_candidate(args, query, atomic_add(args.counts + query, 1), key);
+            append_candidate(args.found, query, atomic_add(args.found.counts + query, 1), key);
           }
         }
       }

@@ -101,7 +101,10 @@ RQ_KERNEL finish_results(FinishArgs args) {
   for (unsigned i = thread_id(); i < args.k; i += threads()) {
     const uint64_t key = keys[i];
     args.distances[row * args.k + i] = key == no_key ? args.missing : args.sign * key_distance(key);
-    args.ids[row * args.k + i] = key == no_key ? -1 : static_cast<int64_t>(key_id(key));
+    const uint32_t id = key_id(key);
+    args.ids[row * args.k + i] = key == no_key               ? -1
+                                 : args.label_ids == nullptr ? static_cast<int64_t>(id)
+                                                             : args.label_ids[id];
   }
 }
 
