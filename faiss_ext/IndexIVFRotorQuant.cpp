@@ -3,7 +3,6 @@
 
 #include <faiss/IndexFlat.h>
 #include <faiss/impl/AuxIndexStructures.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <chrono>
@@ -58,61 +57,6 @@ std::vector<float> residuals_of(std::vector<float> x, const std::vector<idx_t>& 
 double milliseconds() {
   using Clock = std::chrono::steady_clock;
   return std::chrono::duration<double, std::milli>(Clock::now().time_since_epoch()).count();
-}
-
-/// The parameters of one call: FAISS's and ours, index defaults filled in, with the filter.
-struct Call {
-  Call(const IndexIVFRotorQuant& index, const faiss::SearchParameters* given);
-
-  IvfSearchParams params;
-  size_t nprobe;
-  const faiss::SearchParameters* quantizer_params = nullptr;
-  std::unique_ptr<SelectorFilter> filter;
-
- private:
-  void take_ivf(const faiss::SearchParametersIVF& ivf, bool zero_is_default);
-};
-
-Call::Call(const IndexIVFRotorQuant& index, const faiss::SearchParameters* given)
-    : nprobe(index.nprobe) {
-  params.refine_error_scale = index.refine_error_scale;
-  params.k_factor = index.k_factor;
-  params.max_codes = index.max_codes;
-  // A query's lists are split where FAISS would: in the modes that say so.
-  const bool over_lists = (index.parallel_mode & 3) == 1 || (index.parallel_mode & 3) == 2;
-  params.threads = over_lists ? omp_get_max_threads() : 0;
-  if (given == nullptr) {
-    nprobe = std::min(nprobe, index.nlist);
-    return;
-  }
-  if (const auto* own_ivf = dynamic_cast<const SearchParametersIVFRotorQuant*>(given)) {
-    take_ivf(*own_ivf, true);
-    take_search_fields(*own_ivf, params);
-  } else if (const auto* ivf = dynamic_cast<const faiss::SearchParametersIVF*>(given)) {
-    take_ivf(*ivf, false);
-  } else if (const auto* own = dynamic_cast<const SearchParametersRotorQuant*>(given)) {
-    take_search_fields(*own, params);
-  } else {
-    // A derived type carries wishes that could not be met: better said than ignored.
-    require_faiss(typeid(*given) == typeid(faiss::SearchParameters), "search parameters",
-                  "SearchParametersIVFRotorQuant, faiss::SearchParametersIVF, "
-                  "SearchParametersRotorQuant or faiss::SearchParameters",
-                  typeid(*given).name());
-  }
-  require_faiss(nprobe >= 1, "nprobe", "at least 1", nprobe);
-  nprobe = std::min(nprobe, index.nlist);
-  filter = filter_of(given);
-  params.filter = filter.get();
-}
-
-void Call::take_ivf(const faiss::SearchParametersIVF& ivf, bool zero_is_default) {
-  if (!zero_is_default || ivf.nprobe != 0) {
-    nprobe = ivf.nprobe;
-  }
-  if (!zero_is_default || ivf.max_codes != 0) {
-    params.max_codes = ivf.max_codes;
-  }
-  quantizer_params = ivf.quantizer_params;
 }
 
 /// FAISS's interface to single codes, for lists that are not ours and for users' own loops.
@@ -371,7 +315,7 @@ void IndexIVFRotorQuant::search(idx_t n, const float* x, idx_t k, float* distanc
     IndexIVF::search(n, x, k, distances, labels, params);
     return;
   }
-  const Call call(*this, params);
+  const IvfCall call(*this, params);
   if (queries == 0) {
     return;
   }
@@ -415,7 +359,7 @@ void IndexIVFRotorQuant::search_preassigned(idx_t n, const float* x, idx_t k, co
                                  params, stats);
     return;
   }
-  Call call(*this, params);
+  IvfCall call(*this, params);
   call.params.store_pairs = store_pairs;
   const auto rows = static_cast<size_t>(k);
   faiss_boundary([&] {
@@ -440,7 +384,7 @@ void IndexIVFRotorQuant::range_search(idx_t n, const float* x, float radius,
     IndexIVF::range_search(n, x, radius, result, params);
     return;
   }
-  const Call call(*this, params);
+  const IvfCall call(*this, params);
   faiss_boundary([&] { require_finite(x, queries, static_cast<size_t>(d), "queries"); });
   std::vector<idx_t> lists(queries * call.nprobe);
   std::vector<float> coarse_distances(lists.size());

@@ -150,12 +150,12 @@ IndexPtr clone_by_faiss(const faiss::Index& index, const LeafCloner& leaf) {
   return copy;
 }
 
-IndexPtr clone_ivf(const IndexIVFRotorQuant& index, const LeafCloner& leaf) {
-  const InvertedFile* file = index.file();
-  require_faiss(file != nullptr || index.ntotal == 0, "clone_index: inverted lists", "ours",
-                "others");
+/// Everything but vectors, lists and direct map.
+std::unique_ptr<IndexIVFRotorQuant> clone_ivf_settings(const IndexIVFRotorQuant& index,
+                                                       const LeafCloner& leaf) {
   auto copy = std::make_unique<IndexIVFRotorQuant>();
   copy_base(index, *copy);
+  copy->ntotal = 0;
   copy->nlist = index.nlist;
   copy->code_size = index.code_size;
   copy->quantizer_trains_alone = index.quantizer_trains_alone;
@@ -164,7 +164,6 @@ IndexPtr clone_ivf(const IndexIVFRotorQuant& index, const LeafCloner& leaf) {
   copy->max_codes = index.max_codes;
   copy->parallel_mode = index.parallel_mode;
   copy->by_residual = index.by_residual;
-  copy->direct_map = index.direct_map;
   copy->codec = index.codec;
   copy->geometry = index.geometry;
   copy->coarse_from_geometry = index.coarse_from_geometry;
@@ -172,13 +171,29 @@ IndexPtr clone_ivf(const IndexIVFRotorQuant& index, const LeafCloner& leaf) {
   copy->k_factor = index.k_factor;
   copy->quantizer = rotorquant::clone_index(index.quantizer, leaf).release();
   copy->own_fields = true;
-  if (file == nullptr) {
-    copy->replace_invlists(new faiss::ArrayInvertedLists(index.nlist, index.code_size), true);
-    return copy;
+  return copy;
+}
+
+/// Empty lists of the kind that the index's state asks for.
+void give_lists(IndexIVFRotorQuant& index) {
+  if (index.geometry == nullptr) {
+    index.replace_invlists(new faiss::ArrayInvertedLists(index.nlist, index.code_size), true);
+  } else {
+    index.replace_invlists(new RotorQuantInvertedLists(index.geometry), true);
   }
-  auto lists = std::make_unique<RotorQuantInvertedLists>(index.geometry);
-  lists->file = *file;
-  copy->replace_invlists(lists.release(), true);
+}
+
+IndexPtr clone_ivf(const IndexIVFRotorQuant& index, const LeafCloner& leaf) {
+  const InvertedFile* file = index.file();
+  require_faiss(file != nullptr || index.ntotal == 0, "clone_index: inverted lists", "ours",
+                "others");
+  auto copy = clone_ivf_settings(index, leaf);
+  copy->ntotal = index.ntotal;
+  copy->direct_map = index.direct_map;
+  give_lists(*copy);
+  if (file != nullptr) {
+    *copy->file() = *file;
+  }
   return copy;
 }
 
@@ -272,6 +287,15 @@ IndexPtr clone_index(const faiss::Index* index, const LeafCloner& leaf) {
     }
     const bool walk = needs_clone_tree(*index) || (leaf && is_wrapper(*index));
     return walk ? clone_tree(*index, leaf) : clone_by_faiss(*index, leaf);
+  });
+}
+
+std::unique_ptr<IndexIVFRotorQuant> clone_without_vectors(const IndexIVFRotorQuant& index) {
+  return faiss_boundary([&] {
+    auto copy = clone_ivf_settings(index, {});
+    copy->encode_effort = index.encode_effort;
+    give_lists(*copy);
+    return copy;
   });
 }
 

@@ -8,6 +8,8 @@
 
 namespace rotorquant {
 
+struct IndexIVFRotorQuant;
+
 /// A deep copy that shares nothing writable with `index` and owns its whole tree. Ours and the
 /// wrappers of index_tree.h above ours are copied here, everything else by faiss::clone_index.
 /// Throws faiss::FaissException on types that neither knows. Thread-safe as long as nobody writes
@@ -19,5 +21,8 @@ using LeafCloner = std::function<std::unique_ptr<faiss::Index>(const faiss::Inde
 /// The same with some of its parts replaced: `leaf` is asked first, from the root down, but not
 /// about the refining index of an IndexRefine.
 std::unique_ptr<faiss::Index> clone_index(const faiss::Index* index, const LeafCloner& leaf);
+
+/// A copy of everything but the vectors, the direct map among them.
+std::unique_ptr<IndexIVFRotorQuant> clone_without_vectors(const IndexIVFRotorQuant& index);
 
 }  // namespace rotorquant

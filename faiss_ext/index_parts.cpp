@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "faiss_ext/index_parts.h"
 
+#include <omp.h>
+
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <typeinfo>
 
+#include "faiss_ext/IndexIVFRotorQuant.h"
 #include "faiss_ext/IndexRotorQuant.h"
 #include "faiss_ext/boundary.h"
 #include "rotorquant/random.h"
@@ -175,6 +179,48 @@ std::unique_ptr<SelectorFilter> filter_of(const faiss::SearchParameters* params)
 FlatCall::FlatCall(const IndexRotorQuant& index, const faiss::SearchParameters* faiss_params)
     : params(index.resolve(faiss_params)), filter(filter_of(faiss_params)) {
   params.filter = filter.get();
+}
+
+IvfCall::IvfCall(const IndexIVFRotorQuant& index, const faiss::SearchParameters* given)
+    : nprobe(index.nprobe) {
+  params.refine_error_scale = index.refine_error_scale;
+  params.k_factor = index.k_factor;
+  params.max_codes = index.max_codes;
+  // A query's lists are split where FAISS would: in the modes that say so.
+  const bool over_lists = (index.parallel_mode & 3) == 1 || (index.parallel_mode & 3) == 2;
+  params.threads = over_lists ? omp_get_max_threads() : 0;
+  if (given == nullptr) {
+    nprobe = std::min(nprobe, index.nlist);
+    return;
+  }
+  if (const auto* own_ivf = dynamic_cast<const SearchParametersIVFRotorQuant*>(given)) {
+    take_ivf(*own_ivf, true);
+    take_search_fields(*own_ivf, params);
+  } else if (const auto* ivf = dynamic_cast<const faiss::SearchParametersIVF*>(given)) {
+    take_ivf(*ivf, false);
+  } else if (const auto* own = dynamic_cast<const SearchParametersRotorQuant*>(given)) {
+    take_search_fields(*own, params);
+  } else {
+    // A derived type carries wishes that could not be met: better said than ignored.
+    require_faiss(typeid(*given) == typeid(faiss::SearchParameters), "search parameters",
+                  "SearchParametersIVFRotorQuant, faiss::SearchParametersIVF, "
+                  "SearchParametersRotorQuant or faiss::SearchParameters",
+                  typeid(*given).name());
+  }
+  require_faiss(nprobe >= 1, "nprobe", "at least 1", nprobe);
+  nprobe = std::min(nprobe, index.nlist);
+  filter = filter_of(given);
+  params.filter = filter.get();
+}
+
+void IvfCall::take_ivf(const faiss::SearchParametersIVF& ivf, bool zero_is_default) {
+  if (!zero_is_default || ivf.nprobe != 0) {
+    nprobe = ivf.nprobe;
+  }
+  if (!zero_is_default || ivf.max_codes != 0) {
+    params.max_codes = ivf.max_codes;
+  }
+  quantizer_params = ivf.quantizer_params;
 }
 
 bool has_finite_factors(const CodeLayout& layout, const uint8_t* code) {

@@ -15,10 +15,12 @@
 
 #include "faiss_ext/compat.h"
 #include "rotorquant/codec.h"
+#include "rotorquant/ivf.h"
 #include "rotorquant/search.h"
 
 namespace rotorquant {
 
+struct IndexIVFRotorQuant;
 struct IndexRotorQuant;
 
 /// Vectors to work on at a time: whole scan blocks, some 8 MiB of floats.
@@ -98,6 +100,20 @@ struct FlatCall {
 
   SearchParams params;
   std::unique_ptr<SelectorFilter> filter;
+};
+
+/// The parameters of one call of an inverted file, on a device or not: FAISS's and ours, index
+/// defaults filled in, with the filter.
+struct IvfCall {
+  IvfCall(const IndexIVFRotorQuant& index, const faiss::SearchParameters* given);
+
+  IvfSearchParams params;
+  size_t nprobe;
+  const faiss::SearchParameters* quantizer_params = nullptr;
+  std::unique_ptr<SelectorFilter> filter;
+
+ private:
+  void take_ivf(const faiss::SearchParametersIVF& ivf, bool zero_is_default);
 };
 
 /// Whether no factor of a canonical code is infinite or NaN.

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "faiss_ext/ivf_id_map.h"
 
+#include <functional>
 #include <type_traits>
 #include <vector>
 
 #include "faiss_ext/IndexIVFRotorQuant.h"
 #include "faiss_ext/boundary.h"
 #include "faiss_ext/index_parameters.h"
+#include "faiss_ext/index_tree.h"
 
 namespace rotorquant {
 namespace {
@@ -34,25 +36,47 @@ class DoomedPlaces final : public faiss::IDSelector {
   std::vector<idx_t> before_;
 };
 
+/// The lists in a tree that are no IndexIVF, or null.
+NumberedLists* find_numbered_lists(faiss::Index& index) {
+  if (auto* lists = dynamic_cast<NumberedLists*>(&index)) {
+    return lists;
+  }
+  for (faiss::Index* sub : sub_indexes(index)) {
+    if (NumberedLists* lists = find_numbered_lists(*sub)) {
+      return lists;
+    }
+  }
+  return nullptr;
+}
+
+void renumber(IndexIVFRotorQuant& ivf, const std::function<idx_t(idx_t)>& to) {
+  faiss_boundary([&] { ivf.file()->renumber(to); });
+  if (ivf.direct_map.type == faiss::DirectMap::Hashtable) {
+    ivf.direct_map.clear();
+    ivf.set_direct_map_type(faiss::DirectMap::NoMap);
+    ivf.set_direct_map_type(faiss::DirectMap::Hashtable);
+  }
+}
+
 }  // namespace
 
 template <class Map>
 size_t IvfIdMapTemplate<Map>::remove_ids(const faiss::IDSelector& sel) {
+  NumberedLists* lists = find_numbered_lists(*this->index);
   auto* ivf = dynamic_cast<IndexIVFRotorQuant*>(try_extract_index_ivf(this->index));
-  require_faiss(ivf != nullptr && ivf->file() != nullptr, "remove_ids: below the id map",
-                "inverted lists of ours", "others");
-  require_faiss(ivf->direct_map.type != faiss::DirectMap::Array, "remove_ids: direct map",
-                "none or a hash table", "an array");
+  require_faiss(lists != nullptr || (ivf != nullptr && ivf->file() != nullptr),
+                "remove_ids: below the id map", "inverted lists of ours", "others");
+  require_faiss(lists != nullptr || ivf->direct_map.type != faiss::DirectMap::Array,
+                "remove_ids: direct map", "none or a hash table", "an array");
   const DoomedPlaces doomed(this->id_map, sel);
   const size_t removed = this->index->remove_ids(doomed);
   require_faiss(static_cast<idx_t>(removed) == doomed.count(), "remove_ids: vectors found below",
                 doomed.count(), removed);
-  faiss_boundary(
-      [&] { ivf->file()->renumber([&](int64_t place) { return doomed.renumbered(place); }); });
-  if (ivf->direct_map.type == faiss::DirectMap::Hashtable) {
-    ivf->direct_map.clear();
-    ivf->set_direct_map_type(faiss::DirectMap::NoMap);
-    ivf->set_direct_map_type(faiss::DirectMap::Hashtable);
+  const auto to = [&](idx_t place) { return doomed.renumbered(place); };
+  if (lists != nullptr) {
+    lists->renumber(to);
+  } else {
+    renumber(*ivf, to);
   }
   size_t kept = 0;
   for (size_t i = 0; i < this->id_map.size(); ++i) {
@@ -71,6 +95,7 @@ size_t IvfIdMapTemplate<Map>::remove_ids(const faiss::IDSelector& sel) {
 template <class Map>
 std::unique_ptr<Map> make_id_map(std::unique_ptr<faiss::Index> inner) {
   const bool lists_below =
+      find_numbered_lists(*inner) != nullptr ||
       dynamic_cast<const IndexIVFRotorQuant*>(try_extract_index_ivf(inner.get())) != nullptr;
   std::unique_ptr<Map> map;
   if (lists_below) {

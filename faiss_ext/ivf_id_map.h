@@ -4,12 +4,21 @@
 #include <faiss/IndexIDMap.h>
 #include <faiss/impl/IDSelector.h>
 
+#include <functional>
 #include <memory>
 #include <typeinfo>
 
 #include "faiss_ext/compat.h"
 
 namespace rotorquant {
+
+/// Lists whose vectors keep their numbers when others go, as a map above them sees it: those of
+/// GPU indexes, which are no faiss::IndexIVF.
+struct NumberedLists {
+  virtual ~NumberedLists() = default;
+  /// The vector numbered i is from now on to(i).
+  virtual void renumber(const std::function<idx_t(idx_t)>& to) = 0;
+};
 
 /// faiss::IndexIDMap and IndexIDMap2 above inverted lists of ours, with a removal that works.
 /// FAISS's own takes it that what is below renumbers its vectors, as flat indexes do; inverted

@@ -66,12 +66,15 @@ struct CodeProducts {
   }
 };
 
+inline CodeProducts products_of(const simd::RefineSums& sums, const FixedQuery& query) {
+  return {query.level_step * static_cast<float>(sums.level),
+          query.sign_step * static_cast<float>(sums.sign)};
+}
+
 /// Scores one code: plane1 and row as in KernelTable::score, `view` of the same query.
 inline CodeProducts score(const simd::KernelTable& kernels, const simd::RefineView& view,
                           const FixedQuery& query, const uint8_t* plane1, const uint8_t* row) {
-  const simd::RefineSums sums = kernels.score(view, plane1, row);
-  return {query.level_step * static_cast<float>(sums.level),
-          query.sign_step * static_cast<float>(sums.sign)};
+  return products_of(kernels.score(view, plane1, row), query);
 }
 
 /// The trees in the orders that the encoder walks, and in the fixed point that the refine reads.

@@ -20,6 +20,8 @@ constexpr float rounding_error_scale = 4.0F;
 /// Inverted lists: what is lost beyond this is less than the lists not probed lose, at any number
 /// of bits. What default scales are cut to.
 constexpr float widest_list_error_scale = 2.0F;
+/// The second bound is so much nearer that a wider margin costs little, and it loses nothing then.
+constexpr float second_error_scale_more = 1.0F;
 
 /// A rank in a sample of n / step that is behind the k-th best of all n with a chance of more than
 /// 99 %: the number of the k best that fall into the sample, plus 1.9 standard deviations, and one.

@@ -49,21 +49,27 @@ int thread_count(const SearchParams& params, size_t n) {
   return n == 1 ? 1 : omp_get_max_threads();
 }
 
-/// Runs `work(first, count, threads_inside)` over passes of queries, in parallel where there are
-/// enough queries; otherwise the threads go inside a pass, over blocks.
-template <class Work>
-void over_passes(size_t n, int threads, const Work& work) {
+/// Runs `work(scan, first, count, threads_inside)` over passes of queries, in parallel where there
+/// are enough queries; otherwise the threads go inside a pass, over blocks. make_scan(): one
+/// thread's StoreScan.
+template <class MakeScan, class Work>
+void over_passes(size_t n, int threads, const MakeScan& make_scan, const Work& work) {
   if (threads <= 1 || n < static_cast<size_t>(threads)) {
+    StoreScan scan = make_scan();
     for (size_t first = 0; first < n; first += queries_per_pass) {
-      work(first, std::min(queries_per_pass, n - first), threads);
+      work(scan, first, std::min(queries_per_pass, n - first), threads);
     }
     return;
   }
   const size_t even_share = (n + static_cast<size_t>(threads) - 1) / static_cast<size_t>(threads);
   const size_t width = std::min(queries_per_pass, even_share);
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (size_t first = 0; first < n; first += width) {
-    work(first, std::min(width, n - first), 1);
+#pragma omp parallel num_threads(threads)
+  {
+    StoreScan scan = make_scan();
+#pragma omp for schedule(dynamic)
+    for (size_t first = 0; first < n; first += width) {
+      work(scan, first, std::min(width, n - first), 1);
+    }
   }
 }
 
@@ -148,13 +154,14 @@ void search(const Codec& codec, const Space& space, const CodeStore& store, cons
   require(k >= 1, "k", "at least 1", k);
   check_search(codec, space, store, queries, n, params);
   const AllowedBlocks allowed(store, params.filter);
-  over_passes(n, thread_count(params, n), [&](size_t first, size_t count, int threads) {
-    StoreScan scan(codec, space, store, params, allowed);
-    const auto found = scan.nearest(queries + first * codec.dim(), count, k, threads);
-    for (size_t q = 0; q < count; ++q) {
-      write_results(found[q], k, distances + (first + q) * k, ids + (first + q) * k);
-    }
-  });
+  const auto make_scan = [&] { return StoreScan(codec, space, store, params, allowed); };
+  over_passes(n, thread_count(params, n), make_scan,
+              [&](StoreScan& scan, size_t first, size_t count, int threads) {
+                const auto found = scan.nearest(queries + first * codec.dim(), count, k, threads);
+                for (size_t q = 0; q < count; ++q) {
+                  write_results(found[q], k, distances + (first + q) * k, ids + (first + q) * k);
+                }
+              });
 }
 
 std::vector<std::vector<RangeHit>> range_search(const Codec& codec, const Space& space,
@@ -164,15 +171,17 @@ std::vector<std::vector<RangeHit>> range_search(const Codec& codec, const Space&
   check_search(codec, space, store, queries, n, params);
   std::vector<std::vector<RangeHit>> hits(n);
   const AllowedBlocks allowed(store, params.filter);
-  over_passes(n, thread_count(params, n), [&](size_t first, size_t count, int threads) {
-    StoreScan scan(codec, space, store, params, allowed);
-    const auto found = scan.within(queries + first * codec.dim(), count, radius, threads);
-    for (size_t q = 0; q < count; ++q) {
-      for (const Neighbour& hit : found[q]) {
-        hits[first + q].push_back({hit.id, hit.distance});
-      }
-    }
-  });
+  const auto make_scan = [&] { return StoreScan(codec, space, store, params, allowed); };
+  over_passes(n, thread_count(params, n), make_scan,
+              [&](StoreScan& scan, size_t first, size_t count, int threads) {
+                const auto found =
+                    scan.within(queries + first * codec.dim(), count, radius, threads);
+                for (size_t q = 0; q < count; ++q) {
+                  for (const Neighbour& hit : found[q]) {
+                    hits[first + q].push_back({hit.id, hit.distance});
+                  }
+                }
+              });
   return hits;
 }
 

@@ -14,8 +14,6 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// Scan data that all queries of a pass work through before moving on: a share of L2.
 constexpr size_t chunk_bytes = size_t{64} << 10U;
-/// Rows are asked for this many candidates ahead of their use.
-constexpr size_t prefetch_distance = 12;
 /// One block in this many is searched first, to guess the limit; fewer are skipped in small stores,
 /// whose sample must still have this many blocks. Below two, sampling would cost more than it
 /// saves.
@@ -30,20 +28,6 @@ void least_first(std::vector<Neighbour>& candidates, size_t count) {
     std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count),
                      candidates.end());
   }
-}
-
-/// The bound of the candidate with that rank, counted from 0; +infinity where there are fewer.
-float bound_of_rank(const CandidateList& candidates, size_t rank) {
-  if (rank >= candidates.size()) {
-    return infinity;
-  }
-  std::vector<float> bounds(candidates.size());
-  for (size_t i = 0; i < bounds.size(); ++i) {
-    bounds[i] = candidates[i].bound;
-  }
-  const auto at = bounds.begin() + static_cast<std::ptrdiff_t>(rank);
-  std::nth_element(bounds.begin(), at, bounds.end());
-  return *at;
 }
 
 }  // namespace
@@ -87,9 +71,26 @@ float CodeRefiner::distance(size_t i) const {
 }
 
 float CodeRefiner::distance(const Candidate& candidate, const uint8_t* plane) const {
-  const CodeLayout& layout = store_.layout();
   const uint8_t* row = store_.row(candidate.id);
-  const CodeProducts products = score(store_.kernels(), view_, fixed_, plane, row);
+  return combine(candidate, row, score(store_.kernels(), view_, fixed_, plane, row));
+}
+
+void CodeRefiner::distances(const CandidateList& candidates, const uint32_t* which, size_t count,
+                            float* to) const {
+  std::array<simd::CodePlaces, most_at_once> places{};
+  std::array<simd::RefineSums, most_at_once> sums;
+  for (size_t i = 0; i < count; ++i) {
+    places[i] = {candidates.plane(which[i]), store_.row(candidates[which[i]].id)};
+  }
+  store_.kernels().score_codes(view_, places.data(), count, sums.data());
+  for (size_t i = 0; i < count; ++i) {
+    to[i] = combine(candidates[which[i]], places[i].row, products_of(sums[i], fixed_));
+  }
+}
+
+float CodeRefiner::combine(const Candidate& candidate, const uint8_t* row,
+                           const CodeProducts& products) const {
+  const CodeLayout& layout = store_.layout();
   CodeFactors factors;
   factors.alpha1 = candidate.alpha1;
   factors.additive = candidate.additive;
@@ -167,7 +168,8 @@ void StoreScan::prepare(const float* queries, size_t count) {
   const size_t d = codec_.dim();
   std::vector<float> residuals(count * d);
   std::vector<CodecQuery> prepared(count);
-  queries_.resize(count);
+  queries_.resize(std::max(queries_.size(), count));
+  count_ = count;
   scans_.resize(count);
   limits_.assign(count, no_limit);
   for (size_t q = 0; q < count; ++q) {
@@ -177,6 +179,7 @@ void StoreScan::prepare(const float* queries, size_t count) {
   for (size_t q = 0; q < count; ++q) {
     Query& query = queries_[q];
     query.seed_edge = infinity;
+    query.candidates.clear();
     query.codec_query = std::move(prepared[q]);
     CodecAccess::fill_scan_table(codec_, query.codec_query, store_.padded_quads(), query.table);
     scans_[q] = {query.table.entries.data(), weight * query.table.step,
@@ -193,18 +196,32 @@ void StoreScan::guess_limits(size_t k) {
   }
   const size_t sampled = (blocks + sample_step - 1) / sample_step;
   const std::vector<uint64_t> masks = allowed_.every(sample_step);
-  std::vector<float> minima(queries_.size() * sampled);
+  minima_.resize(std::max(minima_.size(), count_ * sampled));
   {
     const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
     store_.kernels().block_minima(store_.block(0), sampled, store_.block_bytes() * sample_step,
                                   store_.padded_quads(), scans_.data(), scans_.size(),
-                                  masks.empty() ? nullptr : masks.data(), minima.data(), sampled);
-    stats_.blocks_scanned += queries_.size() * sampled;
+                                  masks.empty() ? nullptr : masks.data(), minima_.data(), sampled);
+    stats_.blocks_scanned += count_ * sampled;
   }
   const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
-  for (size_t q = 0; q < queries_.size(); ++q) {
-    limits_[q] = sampled_limit(q, k, minima.data() + q * sampled, sampled, sample_step);
+  for (size_t q = 0; q < count_; ++q) {
+    limits_[q] = sampled_limit(q, k, minima_.data() + q * sampled, sampled, sample_step);
   }
+}
+
+/// The bound of the candidate with that rank, counted from 0; +infinity where there are fewer.
+float StoreScan::bound_of_rank(const CandidateList& candidates, size_t rank) {
+  if (rank >= candidates.size()) {
+    return infinity;
+  }
+  bounds_.resize(candidates.size());
+  for (size_t i = 0; i < bounds_.size(); ++i) {
+    bounds_[i] = candidates[i].bound;
+  }
+  const auto at = bounds_.begin() + static_cast<std::ptrdiff_t>(rank);
+  std::nth_element(bounds_.begin(), at, bounds_.end());
+  return *at;
 }
 
 float StoreScan::sampled_limit(size_t q, size_t k, const float* minima, size_t blocks,
@@ -215,14 +232,14 @@ float StoreScan::sampled_limit(size_t q, size_t k, const float* minima, size_t b
     return no_limit;
   }
   // The best blocks of the sample hold every vector of the sample with a bound up to `edge`.
-  std::vector<Neighbour> best_blocks(blocks);
+  best_blocks_.resize(blocks);
   for (size_t b = 0; b < blocks; ++b) {
-    best_blocks[b] = {minima[b], static_cast<int64_t>(b * step)};
+    best_blocks_[b] = {minima[b], static_cast<int64_t>(b * step)};
   }
-  least_first(best_blocks, seeds - 1);
-  const float edge = std::min(best_blocks[seeds - 1].distance, no_limit);
+  least_first(best_blocks_, seeds - 1);
+  const float edge = std::min(best_blocks_[seeds - 1].distance, no_limit);
   for (size_t i = 0; i < seeds; ++i) {
-    select_block(q, static_cast<size_t>(best_blocks[i].id), edge);
+    select_block(q, static_cast<size_t>(best_blocks_[i].id), edge);
   }
   CandidateList& candidates = queries_[q].candidates;
   TopK top(rank);
@@ -255,16 +272,15 @@ void StoreScan::select(size_t first, size_t count, size_t first_block, size_t la
   const size_t chunk = std::max<size_t>(1, chunk_bytes / store_.block_bytes());
   stats_.blocks_scanned += count * (last_block - first_block);
   if (threads <= 1) {
-    ChunkSelection selection(count, chunk);
     for (size_t b = first_block; b < last_block; b += chunk) {
-      select_chunk(first, count, b, std::min(chunk, last_block - b), selection,
+      select_chunk(first, count, b, std::min(chunk, last_block - b), selection_,
                    [this](size_t q) -> CandidateList& { return queries_[q].candidates; });
     }
     return;
   }
 #pragma omp parallel num_threads(threads)
   {
-    ChunkSelection selection(count, chunk);
+    ChunkSelection selection;
     std::vector<CandidateList> own(count);
 #pragma omp for schedule(dynamic)
     for (size_t b = first_block; b < last_block; b += chunk) {
@@ -282,7 +298,7 @@ template <class ListOf>
 void StoreScan::select_chunk(size_t first, size_t count, size_t block, size_t blocks,
                              ChunkSelection& selection, const ListOf& list_of) {
   const uint64_t* masks = allowed_.masks();
-  selection.reset();
+  selection.reset(count, blocks);
   store_.kernels().select(store_.block(block), blocks, store_.block_bytes(), store_.padded_quads(),
                           scans_.data() + first, count, limits_.data() + first,
                           masks == nullptr ? nullptr : masks + block,
@@ -304,19 +320,32 @@ void StoreScan::refine_candidates(size_t q, float from, float to, TopK& top) {
     order_[count] = static_cast<uint32_t>(i);
     count += static_cast<size_t>(bound > from) & static_cast<size_t>(bound <= last);
   }
-  for (size_t i = 0; i < std::min(prefetch_distance, count); ++i) {
-    store_.prefetch_row(candidates[order_[i]].id);
-  }
-  for (size_t i = 0; i < count; ++i) {
-    if (i + prefetch_distance < count) {
-      store_.prefetch_row(candidates[order_[i + prefetch_distance]].id);
+  // Always inlined, as CodeStore::prefetch_row.
+  const auto prefetch = [&](size_t begin, size_t end) __attribute__((always_inline)) {
+    for (size_t i = begin; i < std::min(end, count); ++i) {
+      store_.prefetch_row(candidates[order_[i]].id);
     }
-    const Candidate& candidate = candidates[order_[i]];
-    if (candidate.bound <= top.threshold()) {
-      ++stats_.refined;
-      const float refined = refiner.distance(candidate, candidates.plane(order_[i]));
-      top.push({std::max(refined, candidate.bound), candidate.id});
+  };
+  // Scored some at a time, none waiting for what came of another; rows of the next are on their
+  // way meanwhile.
+  constexpr size_t group = CodeRefiner::most_at_once;
+  std::array<float, group> refined;
+  prefetch(0, group);
+  for (size_t first = 0; first < count; first += group) {
+    prefetch(first + group, first + 2 * group);
+    const float threshold = top.threshold();
+    size_t some = 0;
+    std::array<uint32_t, group + 1> which;
+    for (size_t i = first; i < std::min(count, first + group); ++i) {
+      which[some] = order_[i];
+      some += candidates[order_[i]].bound <= threshold ? 1 : 0;
     }
+    refiner.distances(candidates, which.data(), some, refined.data());
+    for (size_t i = 0; i < some; ++i) {
+      const Candidate& candidate = candidates[which[i]];
+      top.push({std::max(refined[i], candidate.bound), candidate.id});
+    }
+    stats_.refined += some;
   }
 }
 

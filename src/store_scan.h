@@ -66,6 +66,10 @@ class CodeRefiner {
   float distance(size_t i) const;
   /// The same, of a candidate whose level-1 nibbles are at hand.
   float distance(const Candidate& candidate, const uint8_t* plane) const;
+  /// Of several, up to `most_at_once`: candidates `which` of a list.
+  static constexpr size_t most_at_once = 16;
+  void distances(const CandidateList& candidates, const uint32_t* which, size_t count,
+                 float* to) const;
 
  private:
   const Codec& codec_;
@@ -77,6 +81,8 @@ class CodeRefiner {
   bool whole_and_rescaled_;  ///< the common case: nothing but two multiply-adds
   bool norm_from_additive_;
   mutable std::vector<uint8_t> plane_;
+
+  float combine(const Candidate& candidate, const uint8_t* row, const CodeProducts& products) const;
 };
 
 /// Buffers that one thread's kernel calls write to: one chunk of blocks, several queries.
@@ -84,21 +90,21 @@ struct ChunkSelection {
   std::vector<float> bounds;
   std::vector<uint32_t> ids;
   std::vector<simd::Selection> out;
-  size_t room;
 
-  ChunkSelection(size_t queries, size_t chunk_blocks)
-      : out(queries), room(chunk_blocks * block_vectors + simd::lanes) {
-    bounds.resize(queries * room);
-    ids.resize(queries * room);
-  }
-  void reset() {
-    for (size_t q = 0; q < out.size(); ++q) {
+  /// Empties it, with room for so many.
+  void reset(size_t queries, size_t chunk_blocks) {
+    const size_t room = chunk_blocks * block_vectors + simd::lanes;
+    bounds.resize(std::max(bounds.size(), queries * room));
+    ids.resize(bounds.size());
+    out.resize(std::max(out.size(), queries));
+    for (size_t q = 0; q < queries; ++q) {
       out[q] = {bounds.data() + q * room, ids.data() + q * room, 0};
     }
   }
 };
 
-/// One pass of queries over a store.
+/// Passes of queries over a store, one thread's, or one's that shares blocks with others. Buffers
+/// are kept from pass to pass.
 ///
 /// A vector's lower bound is its level-1 distance less refine_error_scale standard deviations of
 /// the scan's error. Results are exact under max(refined distance, bound): a vector whose bound
@@ -140,10 +146,15 @@ class StoreScan {
   const SearchParams& params_;
   const AllowedBlocks& allowed_;
   bool by_bound_;  ///< refine_error_scale != 0: bounds decide, else a shortlist of fixed length
-  std::vector<Query> queries_;
+  std::vector<Query> queries_;  ///< the first count_ are those of the pass
+  size_t count_ = 0;
   std::vector<simd::ScanQuery> scans_;
   std::vector<float> limits_;
-  std::vector<uint32_t> order_;  ///< scratch: candidates to refine
+  ChunkSelection selection_;
+  std::vector<float> minima_;
+  std::vector<Neighbour> best_blocks_;
+  std::vector<float> bounds_;
+  std::vector<uint32_t> order_;  ///< candidates to refine
   SearchStats stats_;
 
   void prepare(const float* queries, size_t count);
@@ -151,6 +162,7 @@ class StoreScan {
   float error_margin(const ScanTable& table) const;
   /// A limit for each query, from a sample of the blocks; +infinity where the store is small.
   void guess_limits(size_t k);
+  float bound_of_rank(const CandidateList& candidates, size_t rank);
   float sampled_limit(size_t q, size_t k, const float* minima, size_t blocks, size_t step);
   /// Adds to the candidates of queries first .. first + count - 1 the vectors of the given blocks
   /// with bounds within limits_.

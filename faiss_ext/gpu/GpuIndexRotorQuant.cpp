@@ -6,20 +6,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "faiss_ext/boundary.h"
+#include "faiss_ext/gpu/gpu_parts.h"
 #include "faiss_ext/index_parts.h"
 
 namespace rotorquant {
-namespace {
-
-constexpr float worst = std::numeric_limits<float>::max();
-
-}  // namespace
 
 GpuIndexRotorQuant::GpuIndexRotorQuant(GpuResources on, const CodecParams& params,
                                        faiss::MetricType metric)
@@ -96,13 +91,7 @@ void GpuIndexRotorQuant::copyTo(IndexRotorQuant& index) const {
 void GpuIndexRotorQuant::train(idx_t n, const float* x) {
   require_faiss(ntotal == 0, "train: vectors in the index", 0, ntotal);
   const size_t size = checked_count(n) * static_cast<size_t>(d);
-  std::vector<float> host;
-  if (size > 0 && resources.owns(x)) {
-    host.resize(size);
-    faiss_boundary([&] { resources.copy(host.data(), x, size * sizeof(float)); });
-    x = host.data();
-  }
-  settings.train(n, x);
+  settings.train(n, HostRows(resources, x, size).data());
   adopt_settings();
 }
 
@@ -119,9 +108,7 @@ void GpuIndexRotorQuant::search(idx_t n, const float* x, idx_t k, float* distanc
   const size_t queries = checked_count(n);
   const GpuCodec& codec = trained("search");
   const FlatCall call(settings, params);
-  GpuSearchOptions options = search_options;
-  options.distance_sign = settings.space.metric == Metric::l2 ? 1.0F : -1.0F;
-  options.missing_distance = options.distance_sign * worst;
+  const GpuSearchOptions options = faiss_options(search_options, settings.space.metric);
   faiss_boundary([&] {
     rotorquant::search(codec, *store_, x, queries, static_cast<size_t>(k), call.params, distances,
                        labels, options);

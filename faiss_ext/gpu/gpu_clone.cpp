@@ -4,7 +4,6 @@
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexNSG.h>
 
-#include <functional>
 #include <typeinfo>
 #include <utility>
 
@@ -12,6 +11,7 @@
 #include "faiss_ext/IndexRotorQuant.h"
 #include "faiss_ext/boundary.h"
 #include "faiss_ext/clone_index.h"
+#include "faiss_ext/gpu/GpuIndexIVFRotorQuant.h"
 #include "faiss_ext/gpu/GpuIndexRotorQuant.h"
 #include "faiss_ext/several.h"
 
@@ -20,19 +20,23 @@ namespace {
 
 using IndexPtr = std::unique_ptr<faiss::Index>;
 
-/// clone_index with to_gpu() for every flat index of ours, of which there must be one.
-IndexPtr clone_to_gpu(const faiss::Index* index,
-                      const std::function<IndexPtr(const IndexRotorQuant&)>& to_gpu) {
+/// clone_index with to_gpu() for every flat index and inverted file of ours, of which there must be
+/// one.
+template <class ToGpu>
+IndexPtr clone_to_gpu(const faiss::Index* index, const ToGpu& to_gpu) {
   size_t moved = 0;
   IndexPtr copy = clone_index(index, [&](const faiss::Index& part) -> IndexPtr {
     if (const auto* flat = dynamic_cast<const IndexRotorQuant*>(&part)) {
       ++moved;
       return to_gpu(*flat);
     }
-    const bool other = dynamic_cast<const faiss::IndexHNSW*>(&part) != nullptr ||
-                       dynamic_cast<const faiss::IndexNSG*>(&part) != nullptr ||
-                       dynamic_cast<const IndexIVFRotorQuant*>(&part) != nullptr;
-    require_faiss(!other, "index_cpu_to_gpu: index", "flat rotor-quantized codes in any wrappers",
+    if (const auto* lists = dynamic_cast<const IndexIVFRotorQuant*>(&part)) {
+      ++moved;
+      return to_gpu(*lists);
+    }
+    const bool graph = dynamic_cast<const faiss::IndexHNSW*>(&part) != nullptr ||
+                       dynamic_cast<const faiss::IndexNSG*>(&part) != nullptr;
+    require_faiss(!graph, "index_cpu_to_gpu: index", "flat codes or inverted lists in any wrappers",
                   typeid(part).name());
     return nullptr;
   });
@@ -41,66 +45,54 @@ IndexPtr clone_to_gpu(const faiss::Index* index,
   return copy;
 }
 
-IndexPtr shard(const std::vector<GpuResources>& resources, const IndexRotorQuant& index) {
-  std::vector<IndexPtr> parts;
-  parts.reserve(resources.size());
+IndexPtr part_on_gpu(const GpuResources& on, const IndexRotorQuant& index, size_t part,
+                     size_t parts) {
   const size_t n = index.store.size();
-  for (size_t i = 0; i < resources.size(); ++i) {
-    const size_t first = i * n / resources.size();
-    const size_t last = (i + 1) * n / resources.size();
-    auto part =
-        std::make_unique<GpuIndexRotorQuant>(resources[i], index.codec.params(), index.metric_type);
-    part->copyFrom(index, first, last - first);
-    parts.push_back(std::move(part));
-  }
-  return make_several<faiss::IndexShards>(std::move(parts), true, true);
+  const size_t first = part * n / parts;
+  auto copy = std::make_unique<GpuIndexRotorQuant>(on, index.codec.params(), index.metric_type);
+  copy->copyFrom(index, first, (part + 1) * n / parts - first);
+  return copy;
 }
 
-IndexPtr replicate(const std::vector<GpuResources>& resources, const IndexRotorQuant& index) {
+IndexPtr part_on_gpu(const GpuResources& on, const IndexIVFRotorQuant& index, size_t part,
+                     size_t parts) {
+  return std::make_unique<GpuIndexIVFRotorQuant>(on, index, part, parts);
+}
+
+/// Flat codes are numbered from one shard on to the next; lists know their ids.
+constexpr bool numbers_follow(const IndexRotorQuant& /*index*/) {
+  return true;
+}
+constexpr bool numbers_follow(const IndexIVFRotorQuant& /*index*/) {
+  return false;
+}
+
+template <class Cpu>
+IndexPtr shard(const std::vector<GpuResources>& resources, const Cpu& index) {
+  std::vector<IndexPtr> parts;
+  parts.reserve(resources.size());
+  for (size_t i = 0; i < resources.size(); ++i) {
+    parts.push_back(part_on_gpu(resources[i], index, i, resources.size()));
+  }
+  return make_several<faiss::IndexShards>(std::move(parts), numbers_follow(index), true);
+}
+
+template <class Cpu>
+IndexPtr replicate(const std::vector<GpuResources>& resources, const Cpu& index) {
   std::vector<IndexPtr> parts;
   parts.reserve(resources.size());
   for (const GpuResources& on : resources) {
-    parts.push_back(std::make_unique<GpuIndexRotorQuant>(on, index));
+    parts.push_back(part_on_gpu(on, index, 0, 1));
   }
   return make_several<faiss::IndexReplicas>(std::move(parts), false, true);
 }
 
-std::unique_ptr<IndexRotorQuant> on_cpu(const GpuIndexRotorQuant& index) {
-  auto copy = std::make_unique<IndexRotorQuant>();
-  index.copyTo(*copy);
-  return copy;
-}
-
-/// The parts of shards or replicas, where all of them are on a device.
-template <class Several>
-std::vector<const GpuIndexRotorQuant*> gpu_parts(const Several& several) {
-  std::vector<const GpuIndexRotorQuant*> parts;
-  for (int i = 0; i < several.count(); ++i) {
-    if (const auto* part = dynamic_cast<const GpuIndexRotorQuant*>(several.at(i))) {
-      parts.push_back(part);
-    }
-  }
-  return parts.size() == static_cast<size_t>(several.count())
-             ? parts
-             : std::vector<const GpuIndexRotorQuant*>{};
-}
-
-/// One index again of what clone_to_gpu spread out; null for anything else.
-IndexPtr back_on_cpu(const faiss::Index& part) {
-  if (const auto* gpu = dynamic_cast<const GpuIndexRotorQuant*>(&part)) {
-    return on_cpu(*gpu);
-  }
-  if (const auto* replicas = dynamic_cast<const faiss::IndexReplicas*>(&part)) {
-    const auto parts = gpu_parts(*replicas);
-    return parts.empty() ? nullptr : on_cpu(*parts.front());
-  }
-  const auto* shards = dynamic_cast<const faiss::IndexShards*>(&part);
-  if (shards == nullptr || !shards->successive_ids) {
-    return nullptr;
-  }
+/// One index of its parts, which follow each other.
+std::unique_ptr<IndexRotorQuant> join(const std::vector<const GpuIndexRotorQuant*>& parts) {
   std::unique_ptr<IndexRotorQuant> whole;
-  for (const GpuIndexRotorQuant* gpu : gpu_parts(*shards)) {
-    std::unique_ptr<IndexRotorQuant> next = on_cpu(*gpu);
+  for (const GpuIndexRotorQuant* part : parts) {
+    auto next = std::make_unique<IndexRotorQuant>();
+    part->copyTo(*next);
     if (whole == nullptr) {
       whole = std::move(next);
     } else {
@@ -110,12 +102,49 @@ IndexPtr back_on_cpu(const faiss::Index& part) {
   return whole;
 }
 
+std::unique_ptr<IndexIVFRotorQuant> join(const std::vector<const GpuIndexIVFRotorQuant*>& parts) {
+  return parts.front()->to_cpu({parts.begin() + 1, parts.end()});
+}
+
+/// The parts of shards or replicas, where all of them are Gpu; else none.
+template <class Gpu, class Several>
+std::vector<const Gpu*> gpu_parts(const Several& several) {
+  std::vector<const Gpu*> parts;
+  for (int i = 0; i < several.count(); ++i) {
+    if (const auto* part = dynamic_cast<const Gpu*>(several.at(i))) {
+      parts.push_back(part);
+    }
+  }
+  return parts.size() == static_cast<size_t>(several.count()) ? parts : std::vector<const Gpu*>{};
+}
+
+/// One index again of what clone_to_gpu made of one; null for anything else.
+template <class Gpu>
+IndexPtr back_on_cpu_from(const faiss::Index& part, bool successive_shards) {
+  if (const auto* gpu = dynamic_cast<const Gpu*>(&part)) {
+    return join(std::vector<const Gpu*>{gpu});
+  }
+  if (const auto* replicas = dynamic_cast<const faiss::IndexReplicas*>(&part)) {
+    const auto parts = gpu_parts<Gpu>(*replicas);
+    return parts.empty() ? nullptr : join(std::vector<const Gpu*>{parts.front()});
+  }
+  const auto* shards = dynamic_cast<const faiss::IndexShards*>(&part);
+  if (shards == nullptr || shards->successive_ids != successive_shards) {
+    return nullptr;
+  }
+  const auto parts = gpu_parts<Gpu>(*shards);
+  return parts.empty() ? nullptr : join(parts);
+}
+
+IndexPtr back_on_cpu(const faiss::Index& part) {
+  IndexPtr flat = back_on_cpu_from<GpuIndexRotorQuant>(part, true);
+  return flat != nullptr ? std::move(flat) : back_on_cpu_from<GpuIndexIVFRotorQuant>(part, false);
+}
+
 }  // namespace
 
 IndexPtr index_cpu_to_gpu(const GpuResources& resources, const faiss::Index* index) {
-  return clone_to_gpu(index, [&](const IndexRotorQuant& flat) {
-    return std::make_unique<GpuIndexRotorQuant>(resources, flat);
-  });
+  return clone_to_gpu(index, [&](const auto& part) { return part_on_gpu(resources, part, 0, 1); });
 }
 
 IndexPtr index_gpu_to_cpu(const faiss::Index* index) {
@@ -125,8 +154,8 @@ IndexPtr index_gpu_to_cpu(const faiss::Index* index) {
 IndexPtr index_cpu_to_gpu_multiple(const std::vector<GpuResources>& resources,
                                    const faiss::Index* index, bool shards) {
   require_faiss(!resources.empty(), "index_cpu_to_gpu_multiple: resources", "at least one", 0);
-  return clone_to_gpu(index, [&](const IndexRotorQuant& flat) {
-    return shards ? shard(resources, flat) : replicate(resources, flat);
+  return clone_to_gpu(index, [&](const auto& part) {
+    return shards ? shard(resources, part) : replicate(resources, part);
   });
 }
 

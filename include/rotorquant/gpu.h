@@ -160,9 +160,9 @@ class GpuInvertedFile {
   /// Every id becomes to(id).
   void renumber(const std::function<int64_t(int64_t)>& to);
   void clear();
-  /// Decodes the vector of this id (the first of its list where there are several) into x, d floats
-  /// of host memory. Returns whether there is one. O(total()).
-  bool reconstruct(int64_t id, float* x) const;
+  /// Decodes the vectors with ids first .. first + n - 1 into x, n x d, host memory, a row each;
+  /// returns how many of them there are. O(total()).
+  size_t reconstruct(int64_t first, size_t n, float* x) const;
 
   const gpu::ListsImpl& impl() const { return *impl_; }
 

@@ -468,28 +468,44 @@ void GpuInvertedFile::clear() {
   impl_->clear();
 }
 
-bool GpuInvertedFile::reconstruct(int64_t id, float* x) const {
+size_t GpuInvertedFile::reconstruct(int64_t first, size_t n, float* x) const {
   const auto lock = impl_->device->lock();
+  std::vector<uint32_t> places;
+  std::vector<int64_t> lists;
+  std::vector<size_t> rows;
+  std::vector<bool> found(n, false);
   for (size_t list = 0; list < impl_->lists.size(); ++list) {
     const gpu::DeviceList& own = impl_->lists[list];
     for (size_t i = 0; i < own.size(); ++i) {
-      if (own.ids[i] != id) {
-        continue;
+      const int64_t id = own.ids[i];
+      const auto row = static_cast<uint64_t>(id) - static_cast<uint64_t>(first);
+      if (id >= first && row < n && !found[row]) {
+        found[row] = true;
+        places.push_back(own.place(i));
+        lists.push_back(static_cast<int64_t>(list));
+        rows.push_back(row);
       }
-      std::vector<uint8_t> code(impl_->pool.view.code.code_bytes);
-      float term = 0.0F;
-      impl_->get({own.place(i)}, code.data(), &term);
-      const auto own_code = gpu::Buffer<uint8_t>::of(impl_->device, code);
-      gpu::Buffer<float> residual(impl_->device, impl_->geometry->dim());
-      impl_->codec.decode_residuals(own_code.data(), 1, 0, residual.data());
-      impl_->device->copy(x, residual.data(), residual.bytes());
-      impl_->device->synchronize();
-      const auto number = static_cast<int64_t>(list);
-      impl_->geometry->restore(&number, 1, x);
-      return true;
     }
   }
-  return false;
+  const size_t d = impl_->geometry->dim();
+  const size_t bytes = impl_->pool.view.code.code_bytes;
+  std::vector<uint8_t> codes(places.size() * bytes);
+  std::vector<float> terms(places.size());
+  impl_->get(places, codes.data(), terms.data());
+  const size_t step = gpu::rows_a_chunk(d);
+  std::vector<float> decoded;
+  for (size_t done = 0; done < rows.size(); done += step) {
+    const size_t count = std::min(step, rows.size() - done);
+    const gpu::Buffer<uint8_t> own_codes(impl_->device, codes.data() + done * bytes, count * bytes);
+    gpu::Buffer<float> residuals(impl_->device, count * d);
+    impl_->codec.decode_residuals(own_codes.data(), count, 0, residuals.data());
+    decoded = residuals.read();
+    impl_->geometry->restore(lists.data() + done, count, decoded.data());
+    for (size_t i = 0; i < count; ++i) {
+      std::copy_n(decoded.data() + i * d, d, x + rows[done + i] * d);
+    }
+  }
+  return rows.size();
 }
 
 }  // namespace rotorquant

@@ -276,7 +276,7 @@ void ListsPass::complete(RefineArgs& args, size_t first) const {
   if (of.second_bound) {
     of.second_gain = statistics.prefix_gain[1];
     of.first_gain = statistics.prefix_gain[0];
-    of.second_scale = error_scale_ * CodecAccess::second_error(codec);
+    of.second_scale = (error_scale_ + second_error_scale_more) * CodecAccess::second_error(codec);
   }
 }
 

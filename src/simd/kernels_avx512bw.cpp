@@ -88,15 +88,16 @@ RQ_INLINE void sum_block(const uint8_t* block, size_t padded_quads, const uint8_
 }  // namespace
 
 const KernelTable avx512bw_kernels = {
-    "avx512bw",       ScanLayout::row_per_quad,
-    rotor_forward,    rotor_inverse,
-    matrix_block,     matrix_vector,
-    matrix_vectors,   encode_block,
-    scan_table,       block_minima,
-    select,           block_bounds,
-    block_sums,       scan_plane,
-    refine,           score,
-    score_two_levels, decode_levels,
+    "avx512bw",     ScanLayout::row_per_quad,
+    rotor_forward,  rotor_inverse,
+    matrix_block,   matrix_vector,
+    matrix_vectors, encode_block,
+    scan_table,     block_minima,
+    select,         block_bounds,
+    block_sums,     scan_plane,
+    refine,         score,
+    score_codes,    score_two_levels,
+    decode_levels,
 };
 
 }  // namespace rotorquant::simd

@@ -70,63 +70,31 @@ void scan_plane(const uint8_t* block, size_t padded_quads, size_t v, uint8_t* pl
   }
 }
 
-/// Up to 64 nibbles of a canonical plane, one a byte.
-RQ_INLINE __m512i spread_plane(const uint8_t* plane, size_t bytes) {
-  const auto valid = static_cast<__mmask32>(bytes >= 32 ? ~0U : (1U << bytes) - 1);
-  const __m512i wide = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(valid, plane));
-  return _mm512_and_si512(_mm512_or_si512(wide, _mm512_slli_epi16(wide, 4)),
-                          _mm512_set1_epi8(0x0F));
-}
-
-/// Nodes stay in registers from the block to the look-up, and codes do not wait for each other.
+/// From the block to the look-up in registers, without a canonical plane in between.
 void score_two_levels(const RefineView& view, size_t padded_quads, const StoredCode* codes,
                       size_t n, uint8_t* /*plane*/, int32_t* sums) {
-  constexpr int64_t tree_nodes = 256;
-  constexpr size_t quads_at_once = 64;
-  const size_t quads = view.layout.quads;
-  const __m512i quad_of_lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
-  const int64_t tree_step = view.tree.trees == 1 ? 0 : tree_nodes;
-  const __m512i tree_of_lane = _mm512_mullo_epi64(quad_of_lane, _mm512_set1_epi64(tree_step));
-  const __m512i trees_of_eight = _mm512_set1_epi64(8 * tree_step);
-  const __m512i eight = _mm512_set1_epi8(8);
-  constexpr __mmask64 low_byte_of_lane = 0x0101010101010101U;
   for (size_t i = 0; i < n; ++i) {
     const StoredCode& code = codes[i];
-    __m512i sum = _mm512_setzero_si512();
-    __m512i tree = tree_of_lane;
-    for (size_t first = 0; first < quads; first += quads_at_once) {
-      const __m512i parent = quads_of(code.block, padded_quads / 4, first / 4, code.place);
-      const __m512i child = spread_plane(code.row + first / 2, view.layout.plane_bytes - first / 2);
-      const __m512i nodes = _mm512_or_si512(_mm512_slli_epi16(parent, 4), child);
-      const size_t last = first + quads_at_once < quads ? first + quads_at_once : quads;
-      __m512i pick = quad_of_lane;  // the low bytes of lanes pick eight nodes
-      for (size_t quad = first; quad < last; quad += scored_quads) {
-        const __m512i node = _mm512_maskz_permutexvar_epi8(low_byte_of_lane, pick, nodes);
-        const size_t left = last - quad;
-        const auto valid = static_cast<__mmask8>(left >= scored_quads ? 0xFFU : (1U << left) - 1);
-        const __m512i value = _mm512_mask_i64gather_epi64(
-            _mm512_setzero_si512(), valid, _mm512_add_epi64(node, tree), view.tree.fixed[1], 8);
-        sum = add_products(sum, value, _mm512_loadu_si512(code.query + quad * 4));
-        tree = _mm512_add_epi64(tree, trees_of_eight);
-        pick = _mm512_add_epi8(pick, eight);
-      }
-    }
-    sums[i] = _mm512_reduce_add_epi32(sum);
+    const auto parents = [&](size_t first) {
+      return quads_of(code.block, padded_quads / 4, first / 4, code.place);
+    };
+    sums[i] = score_pairs(view, parents, code.row, code.query);
   }
 }
 
 }  // namespace
 
 const KernelTable avx512vbmi_kernels = {
-    "avx512vbmi",     ScanLayout::dword_per_vector,
-    rotor_forward,    rotor_inverse,
-    matrix_block,     matrix_vector,
-    matrix_vectors,   encode_block,
-    scan_table,       block_minima,
-    select,           block_bounds,
-    block_sums,       scan_plane,
-    refine,           score,
-    score_two_levels, decode_levels,
+    "avx512vbmi",   ScanLayout::dword_per_vector,
+    rotor_forward,  rotor_inverse,
+    matrix_block,   matrix_vector,
+    matrix_vectors, encode_block,
+    scan_table,     block_minima,
+    select,         block_bounds,
+    block_sums,     scan_plane,
+    refine,         score,
+    score_codes,    score_two_levels,
+    decode_levels,
 };
 
 }  // namespace rotorquant::simd

@@ -124,15 +124,16 @@ RQ_INLINE void append_within(const float* bounds, float limit, uint64_t allowed,
 }  // namespace
 
 const KernelTable neon_kernels = {
-    "neon",           ScanLayout::row_per_quad,
-    rotor_forward,    rotor_inverse,
-    matrix_block,     matrix_vector,
-    matrix_vectors,   encode_block,
-    scan_table,       block_minima,
-    select,           block_bounds,
-    block_sums,       scan_plane,
-    refine,           score,
-    score_two_levels, decode_levels,
+    "neon",         ScanLayout::row_per_quad,
+    rotor_forward,  rotor_inverse,
+    matrix_block,   matrix_vector,
+    matrix_vectors, encode_block,
+    scan_table,     block_minima,
+    select,         block_bounds,
+    block_sums,     scan_plane,
+    refine,         score,
+    score_codes,    score_two_levels,
+    decode_levels,
 };
 
 }  // namespace rotorquant::simd

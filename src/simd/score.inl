@@ -84,6 +84,85 @@ RQ_INLINE int32_t score_levels(const RefineView& view, const uint8_t* plane1, co
   return _mm512_reduce_add_epi32(sum);
 }
 
+/// Up to 64 nibbles of a canonical plane, one a byte.
+RQ_INLINE __m512i spread_plane(const uint8_t* plane, size_t bytes) {
+  const auto valid = static_cast<__mmask32>(bytes >= 32 ? ~0U : (1U << bytes) - 1);
+  const __m512i wide = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(valid, plane));
+  return _mm512_and_si512(_mm512_or_si512(wide, _mm512_slli_epi16(wide, 4)),
+                          _mm512_set1_epi8(0x0F));
+}
+
+/// Level-2 nodes of 64 quads.
+struct NodeBytes {
+#if defined(__AVX512VBMI__)
+  __m512i bytes;
+#else
+  alignas(64) uint8_t bytes[64];
+#endif
+};
+
+RQ_INLINE void set_nodes(NodeBytes& nodes, __m512i parents, __m512i children) {
+  const __m512i bytes = _mm512_or_si512(_mm512_slli_epi16(parents, 4), children);
+#if defined(__AVX512VBMI__)
+  nodes.bytes = bytes;
+#else
+  _mm512_store_si512(nodes.bytes, bytes);
+#endif
+}
+
+/// Eight of them as 64-bit numbers, from `at` on, a multiple of 8.
+RQ_INLINE __m512i eight_nodes(const NodeBytes& nodes, size_t at) {
+#if defined(__AVX512VBMI__)
+  constexpr __mmask64 low_byte_of_lane = 0x0101010101010101U;
+  const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m512i pick = _mm512_add_epi64(lane, _mm512_set1_epi64(static_cast<int64_t>(at)));
+  return _mm512_maskz_permutexvar_epi8(low_byte_of_lane, pick, nodes.bytes);
+#else
+  return widen_nodes(nodes.bytes + at);
+#endif
+}
+
+/// score_levels<2, false> in registers. parents(first): the level-1 nibbles of 64 quads, a byte
+/// each, and 0 behind the last.
+template <class Parents>
+RQ_INLINE int32_t score_pairs(const RefineView& view, const Parents& parents, const uint8_t* row,
+                              const int16_t* query) {
+  constexpr int64_t tree_nodes = 256;
+  constexpr size_t quads_at_once = 64;
+  const size_t quads = view.layout.quads;
+  const int64_t tree_step = view.tree.trees == 1 ? 0 : tree_nodes;
+  __m512i tree =
+      _mm512_mullo_epi64(_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7), _mm512_set1_epi64(tree_step));
+  const __m512i trees_of_eight = _mm512_set1_epi64(8 * tree_step);
+  __m512i sum = _mm512_setzero_si512();
+  for (size_t first = 0; first < quads; first += quads_at_once) {
+    NodeBytes nodes;
+    set_nodes(nodes, parents(first),
+              spread_plane(row + first / 2, view.layout.plane_bytes - first / 2));
+    const size_t last = first + quads_at_once < quads ? first + quads_at_once : quads;
+    for (size_t quad = first; quad < last; quad += scored_quads) {
+      // Beyond the last quad the query is 0, but a tree of its own would lie outside the table.
+      const size_t left = last - quad;
+      const auto valid = static_cast<__mmask8>(left >= scored_quads ? 0xFFU : (1U << left) - 1);
+      const __m512i node = _mm512_add_epi64(eight_nodes(nodes, quad - first), tree);
+      const __m512i value =
+          _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), valid, node, view.tree.fixed[1], 8);
+      sum = add_products(sum, value, _mm512_loadu_si512(query + quad * 4));
+      tree = _mm512_add_epi64(tree, trees_of_eight);
+    }
+  }
+  return _mm512_reduce_add_epi32(sum);
+}
+
+RQ_INLINE int32_t score_two_planes(const RefineView& view, const uint8_t* plane1,
+                                   const uint8_t* row) {
+  const size_t bytes = view.layout.plane_bytes;
+  const auto parents = [&](size_t first) {
+    return spread_plane(plane1 + first / 2, bytes - first / 2);
+  };
+  return score_pairs(view, parents, row, view.fixed_frame);
+}
+
 RQ_INLINE int32_t score_signs(const RefineView& view, const uint8_t* plane) {
   const size_t bytes = view.layout.plane_bytes;
   const __m512i ones = _mm512_set1_epi16(1);
@@ -312,9 +391,14 @@ RQ_INLINE int32_t score_signs(const RefineView& view, const uint8_t* plane) {
   return sum_of(sum);
 }
 
+RQ_INLINE int32_t score_two_planes(const RefineView& view, const uint8_t* plane1,
+                                   const uint8_t* row) {
+  return score_levels<2, false>(view, plane1, row);
+}
+
 #endif
 
-RefineSums score(const RefineView& view, const uint8_t* plane1, const uint8_t* row) {
+RQ_INLINE RefineSums score_code(const RefineView& view, const uint8_t* plane1, const uint8_t* row) {
   RefineSums sums = {0, 0};
   switch (view.levels) {
     case 0:
@@ -323,7 +407,7 @@ RefineSums score(const RefineView& view, const uint8_t* plane1, const uint8_t* r
       sums.level = score_levels<1, false>(view, plane1, row);
       break;
     case 2:
-      sums.level = score_levels<2, false>(view, plane1, row);
+      sums.level = score_two_planes(view, plane1, row);
       break;
     case 3:
       sums.level = score_levels<3, false>(view, plane1, row);
@@ -338,4 +422,14 @@ RefineSums score(const RefineView& view, const uint8_t* plane1, const uint8_t* r
     sums.sign = score_signs(view, plane);
   }
   return sums;
+}
+
+RefineSums score(const RefineView& view, const uint8_t* plane1, const uint8_t* row) {
+  return score_code(view, plane1, row);
+}
+
+void score_codes(const RefineView& view, const CodePlaces* codes, size_t n, RefineSums* sums) {
+  for (size_t i = 0; i < n; ++i) {  // independent of each other: the processor overlaps them
+    sums[i] = score_code(view, codes[i].plane1, codes[i].row);
+  }
 }

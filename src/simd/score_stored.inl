@@ -9,6 +9,6 @@ void score_two_levels(const RefineView& view, size_t padded_quads, const StoredC
     const StoredCode& code = codes[i];
     scan_plane(code.block, padded_quads, code.place, plane);
     own.fixed_frame = code.query;
-    sums[i] = score_levels<2, false>(own, plane, code.row);
+    sums[i] = score_two_planes(own, plane, code.row);
   }
 }

@@ -178,7 +178,7 @@ TEST_F(GpuIndexPair, ParametersAndRanges) {
 
 TEST_F(GpuIndexPair, RefusesWhatHasNoGpuForm) {
   const GpuResources resources;
-  for (const char* description : {"HNSW8,RQ3", "IVF4,RQ3", "Flat"}) {
+  for (const char* description : {"HNSW8,RQ3", "IVF4,Flat", "Flat"}) {
     const auto index = index_factory(24, description);
     EXPECT_NE(
         message_of([&] { index_cpu_to_gpu(resources, index.get()); }).find("index_cpu_to_gpu"),
