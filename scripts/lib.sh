@@ -80,7 +80,8 @@ configure() {
   [[ -f $folder/build.ninja && ! CMakePresets.json -nt $folder/build.ninja ]] && return
   local launcher=()
   if command -v ccache >/dev/null; then
-    launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+    launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+      -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache)
   fi
   say "== configuring $folder"
   cmake --preset "$preset" -B "$folder" "${launcher[@]}" "$@" >&2

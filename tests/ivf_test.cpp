@@ -8,6 +8,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "codec_access.h"
 #include "ivf_coarse.h"
 #include "rotorquant/error.h"
 #include "test_data.h"
@@ -127,6 +128,86 @@ TEST(InvertedFile, EntriesMoveAndGo) {
   EXPECT_EQ(file.total(), 0U);
 }
 
+std::vector<Neighbour> least_by_sorting(const std::vector<float>& scores, size_t count) {
+  std::vector<Neighbour> all;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    all.push_back({scores[i], static_cast<int64_t>(i)});
+  }
+  std::sort(all.begin(), all.end());
+  all.resize(count);
+  return all;
+}
+
+TEST(LeastOf, AreThoseOfSorting) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  LeastOf least_of;
+  std::vector<Neighbour> found;
+  for (const size_t n : {1U, 2U, 15U, 16U, 17U, 200U, 1024U}) {
+    const std::vector<float> spread = test_data::gaussian(1, n, n);
+    std::vector<float> ties(n);
+    std::transform(spread.begin(), spread.end(), ties.begin(),
+                   [](float v) { return std::round(v); });
+    std::vector<float> lopsided = spread;  // all but one in the lowest bucket
+    lopsided[n / 2] = 1e30F;
+    std::vector<float> endless = spread;  // a range that is none
+    endless[n / 3] = infinity;
+    const std::vector<float> equal(n, -3.0F);
+    for (const std::vector<float>* scores : std::initializer_list<const std::vector<float>*>{
+             &spread, &ties, &lopsided, &endless, &equal}) {
+      for (const size_t count : {size_t{1}, (n + 1) / 2, n}) {
+        least_of.find(scores->data(), n, count, found);
+        const std::vector<Neighbour> expected = least_by_sorting(*scores, count);
+        ASSERT_EQ(found.size(), count);
+        for (size_t i = 0; i < count; ++i) {
+          EXPECT_EQ(found[i].distance, expected[i].distance) << n << " " << count << " " << i;
+          EXPECT_EQ(found[i].id, expected[i].id) << n << " " << count << " " << i;
+        }
+      }
+    }
+  }
+}
+
+/// The spread of what the whole code adds to two levels, predicted from the mean cosines alone,
+/// against the one that is measured.
+TEST(SecondBound, KnowsTheErrorOfTwoLevels) {
+  constexpr size_t dim = 128;
+  for (const FrameKind frame : {FrameKind::rotor_layers, FrameKind::learned}) {
+    for (const auto& [bits, signs] : {std::pair{4, true}, {3, false}, {6, false}, {8, true}}) {
+      const Codec codec = test_data::ready_codec(test_data::codec_params(dim, bits, signs, frame));
+      const std::vector<float> x = test_data::correlated(500, dim, 92);
+      const std::vector<float> queries = test_data::correlated(20, dim, 93);
+      const std::vector<uint8_t> codes = test_data::encoded(codec, x);
+      const float gain = CodecAccess::statistics(codec).prefix_gain[1];
+      const float first_gain = CodecAccess::statistics(codec).prefix_gain[0];
+      const float ratio = IvfGeometry::measure_error_ratio(codec, x.data(), 500);
+      double squared = 0.0;
+      double sum = 0.0;
+      for (size_t q = 0; q < 20; ++q) {
+        const CodecQuery query = codec.prepare(queries.data() + q * dim);
+        const double length =
+            test_data::dot(queries.data() + q * dim, queries.data() + q * dim, dim);
+        for (size_t i = 0; i < 500; ++i) {
+          const uint8_t* code = codes.data() + i * codec.code_bytes();
+          const float alpha = read_code_factors(codec.layout(), code).alpha;
+          const auto view = CodecAccess::refine_view(codec, query, 2);
+          const CodeProducts two = score(simd::active_kernels(), view, query.fixed, code,
+                                         code + codec.layout().plane_bytes);
+          const float whole = codec.estimate(query, code, 0, Estimator::rescaled, -1.0F);
+          const float margin = CodecAccess::second_error(codec) * first_gain *
+                               std::sqrt(ratio * static_cast<float>(length));
+          const auto deviation =
+              static_cast<double>((whole - alpha * gain * two.level) / (alpha * margin));
+          squared += deviation * deviation;
+          sum += deviation;
+        }
+      }
+      const double count = 20.0 * 500.0;
+      EXPECT_NEAR(std::sqrt(squared / count), 1.0, 0.2) << codec.name();
+      EXPECT_NEAR(sum / count, 0.0, 0.1) << codec.name();
+    }
+  }
+}
+
 TEST(CentroidRanker, FindsTheNearestLists) {
   for (const Metric metric : {Metric::l2, Metric::inner_product}) {
     const auto geometry = geometry_of(2, true, metric);
@@ -157,7 +238,7 @@ TEST(CentroidRanker, FindsTheNearestLists) {
       prepared.squared = inner_product(centred.data(), centred.data(), d);
       prepared.centre_product = inner_product(query, geometry->centre().data(), d);
       for (const size_t probes : {size_t{1}, size_t{7}, size_t{64}, size_t{65}, lists, lists + 5}) {
-        ranker.nearest(prepared, probes);
+        ranker.nearest(&prepared, 1, probes);
         ASSERT_EQ(prepared.probes.size(), std::min(probes, lists));
         for (size_t i = 0; i < prepared.probes.size(); ++i) {
           const auto expected = static_cast<float>(exact[i].first);

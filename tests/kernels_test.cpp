@@ -8,7 +8,7 @@
 #include <cmath>
 
 #include "codec_access.h"
-#include "half.h"
+#include "kernel_test_data.h"
 #include "lane_rows.h"
 #include "test_data.h"
 
@@ -17,12 +17,14 @@ namespace {
 
 using simd::lanes;
 using test_data::Bytes;
-using test_data::codec_params;
+using test_data::codecs_to_compare;
+using test_data::described;
 using test_data::EveryKernelSet;
 using test_data::Floats;
+using test_data::Lanes;
+using test_data::random_codes;
 using test_data::same_bits;
-
-using Lanes = AlignedVector<float>;
+using test_data::store_of;
 
 Lanes random_lanes(size_t rows, uint64_t seed) {
   const Floats x = test_data::gaussian(rows, lanes, seed);
@@ -106,6 +108,26 @@ TEST_P(FrameKernel, MatrixVectorHasTheBitsOfMatrixBlock) {
   }
 }
 
+TEST_P(FrameKernel, MatrixVectorsHasTheBitsOfMatrixVector) {
+  for (const Shape& shape : {Shape{64, 1}, {64, 100}, {128, 129}, {192, 3}, {33, 20}, {1, 1}}) {
+    const Floats mt = test_data::gaussian(shape.cols, shape.rows, 9);
+    for (const size_t n : {0U, 1U, 2U, 3U, 4U, 5U, 9U}) {
+      const size_t x_stride = shape.cols + 3;
+      const size_t y_stride = shape.rows + 5;
+      const Floats x = test_data::gaussian(n, x_stride, 10);
+      Floats expected(n * y_stride, 7.0F);  // what lies between the rows stays
+      Floats found = expected;
+      for (size_t i = 0; i < n; ++i) {
+        kernels().matrix_vector(mt.data(), shape.rows, shape.cols, x.data() + i * x_stride,
+                                expected.data() + i * y_stride);
+      }
+      kernels().matrix_vectors(mt.data(), shape.rows, shape.cols, x.data(), x_stride, n,
+                               found.data(), y_stride);
+      ASSERT_TRUE(same_bits(found, expected)) << shape.rows << " x " << shape.cols << " n " << n;
+    }
+  }
+}
+
 // ---- encode ---------------------------------------------------------------------------------
 
 /// One encoded lane block with its memory.
@@ -152,32 +174,6 @@ void expect_same_encoding(const Encoded& found, const Encoded& expected, const s
   EXPECT_TRUE(same_bits(a.cos2, b.cos2, lanes)) << what;
 }
 
-/// What encode, refine and decode are compared on: every code, odd shapes, shared and own trees.
-/// Built once: a codec measures itself when it is made.
-const std::vector<Codec>& codecs_to_compare() {
-  static const std::vector<Codec> codecs = [] {
-    std::vector<Codec> made;
-    for (int bits = 1; bits <= 8; ++bits) {
-      for (const bool signs : {false, true}) {
-        for (const size_t d : {1U, 3U, 100U, 129U}) {
-          made.emplace_back(codec_params(d, bits, signs));
-        }
-      }
-    }
-    made.emplace_back(codec_params(1536, 4, true));
-    for (const int bits : {1, 2, 4, 8}) {
-      made.push_back(test_data::ready_codec(codec_params(13, bits, true, FrameKind::learned)));
-      made.push_back(test_data::ready_codec(codec_params(13, bits, false, FrameKind::learned)));
-    }
-    return made;
-  }();
-  return codecs;
-}
-
-std::string described(const Codec& codec) {
-  return codec.name() + " d=" + std::to_string(codec.dim());
-}
-
 using EncodeKernel = EveryKernelSet;
 
 TEST_P(EncodeKernel, HasTheScalarNibblesAndFloats) {
@@ -207,28 +203,61 @@ TEST_P(EncodeKernel, ALaneDoesNotDependOnItsCompany) {
   }
 }
 
-// ---- scan -----------------------------------------------------------------------------------
+// ---- tables ---------------------------------------------------------------------------------
 
-/// n codes with random nibbles and sensible factors.
-Bytes random_codes(const CodeLayout& layout, size_t n, uint64_t seed) {
-  Rng rng(seed);
-  Bytes codes(n * layout.code_bytes());
-  for (uint8_t& byte : codes) {
-    byte = static_cast<uint8_t>(rng.bits());
+using TableKernel = EveryKernelSet;
+
+struct Table {
+  Bytes entries;
+  simd::TableScale scale;
+
+  Table(const simd::KernelTable& kernels, const Floats& columns, size_t tree_step, size_t quads,
+        const Floats& query)
+      : entries(quads * fanout) {
+    Floats products(entries.size());
+    scale = kernels.scan_table(columns.data(), tree_step, query.data(), quads, products.data(),
+                               entries.data());
   }
-  for (size_t i = 0; i < n; ++i) {
-    uint8_t* code = codes.data() + i * layout.code_bytes();
-    for (size_t plane = 0; layout.quads % 2 == 1 && plane < layout.planes; ++plane) {
-      code[(plane + 1) * layout.plane_bytes - 1] &= 0xFU;  // the last half byte is 0
+};
+
+TEST_P(TableKernel, HasTheScalarBytesAndIsNearTheProducts) {
+  constexpr size_t tree = quad_dims * fanout;
+  for (const size_t quads : {1U, 2U, 25U, 33U, 384U}) {
+    for (const size_t tree_step : {size_t{0}, tree}) {
+      const Floats columns = test_data::gaussian(tree_step == 0 ? 1 : quads, tree, 30 + quads);
+      const Floats query = test_data::gaussian(quads, quad_dims, 31);
+      const Table found(kernels(), columns, tree_step, quads, query);
+      const Table expected(simd::scalar_kernels, columns, tree_step, quads, query);
+      ASSERT_EQ(found.entries, expected.entries) << quads << " " << tree_step;
+      ASSERT_TRUE(same_bits(&found.scale.step, &expected.scale.step, 1));
+      ASSERT_TRUE(same_bits(&found.scale.bias, &expected.scale.bias, 1));
+      // Any choice of entries is the sum of the products, half a step a quad off at most.
+      Rng rng(quads);
+      double product = 0.0;
+      double sum = found.scale.bias;
+      for (size_t quad = 0; quad < quads; ++quad) {
+        const size_t child = rng.below(fanout);
+        for (size_t k = 0; k < quad_dims; ++k) {
+          product += static_cast<double>(query[quad * quad_dims + k]) *
+                     static_cast<double>(columns[quad * tree_step + k * fanout + child]);
+        }
+        sum += static_cast<double>(found.scale.step) * found.entries[quad * fanout + child];
+      }
+      EXPECT_NEAR(sum, product,
+                  0.51 * static_cast<double>(found.scale.step) * static_cast<double>(quads));
     }
-    uint8_t* factors = code + layout.scan_factor_offset();
-    const uint16_t alpha = encode_factor(static_cast<float>(rng.uniform()));
-    const auto additive = static_cast<float>(100.0 * rng.gaussian());
-    std::memcpy(factors, &alpha, sizeof(alpha));
-    std::memcpy(factors + sizeof(alpha), &additive, sizeof(additive));
   }
-  return codes;
 }
+
+TEST_P(TableKernel, OfNothingIsNothing) {
+  const Floats columns = test_data::gaussian(1, quad_dims * fanout, 32);
+  const Table table(kernels(), columns, 0, 3, Floats(3 * quad_dims, 0.0F));
+  EXPECT_EQ(table.entries, Bytes(3 * fanout, 0));
+  EXPECT_EQ(table.scale.step, 0.0F);
+  EXPECT_EQ(table.scale.bias, 0.0F);
+}
+
+// ---- scan -----------------------------------------------------------------------------------
 
 CodeLayout one_plane(size_t quads) {
   CodeLayout layout;
@@ -237,13 +266,6 @@ CodeLayout one_plane(size_t quads) {
   layout.planes = 1;
   layout.levels = 1;
   return layout;
-}
-
-CodeStore store_of(const simd::KernelTable& kernels, const CodeLayout& layout, const Bytes& codes) {
-  const simd::ScopedKernels scoped(kernels);
-  CodeStore store(layout);
-  store.append(codes.data(), codes.size() / layout.code_bytes());
-  return store;
 }
 
 /// Tables of several queries; every third is all 255, the most that sums can reach.
@@ -474,137 +496,10 @@ TEST_P(ScanKernel, UnusedPlacesAreInfinitelyFar) {
   }
 }
 
-// ---- refine ---------------------------------------------------------------------------------
-
-using RefineKernel = EveryKernelSet;
-
-/// Views at every number of levels of a code, and of the whole with its signs.
-std::vector<simd::RefineView> views_of(const Codec& codec, const CodecQuery& query) {
-  std::vector<simd::RefineView> views;
-  for (size_t levels = 0; levels <= codec.layout().levels; ++levels) {
-    views.push_back(CodecAccess::refine_view(codec, query, levels));
-  }
-  return views;
-}
-
-TEST_P(RefineKernel, HasTheScalarBits) {
-  for (const Codec& codec : codecs_to_compare()) {
-    const CodecQuery query = codec.prepare(test_data::gaussian(1, codec.dim(), 16).data());
-    const Bytes codes = random_codes(codec.layout(), 5, 17);
-    for (const simd::RefineView& view : views_of(codec, query)) {
-      for (size_t i = 0; i < 5; ++i) {
-        const uint8_t* plane1 = codes.data() + i * codec.code_bytes();
-        const uint8_t* row = plane1 + codec.layout().plane_bytes;
-        Floats expected(2);
-        Floats found(2);
-        simd::scalar_kernels.refine(view, plane1, row, expected.data(), expected.data() + 1);
-        kernels().refine(view, plane1, row, found.data(), found.data() + 1);
-        ASSERT_TRUE(same_bits(found, expected)) << described(codec) << " levels " << view.levels;
-      }
-    }
-  }
-}
-
-TEST_P(RefineKernel, ScoresAreTheScalarIntegers) {
-  for (const Codec& codec : codecs_to_compare()) {
-    const CodecQuery query = codec.prepare(test_data::gaussian(1, codec.dim(), 21).data());
-    const Bytes codes = random_codes(codec.layout(), 5, 22);
-    for (const simd::RefineView& view : views_of(codec, query)) {
-      for (size_t i = 0; i < 5; ++i) {
-        const uint8_t* plane1 = codes.data() + i * codec.code_bytes();
-        const uint8_t* row = plane1 + codec.layout().plane_bytes;
-        const simd::RefineSums expected = simd::scalar_kernels.score(view, plane1, row);
-        const simd::RefineSums found = kernels().score(view, plane1, row);
-        ASSERT_EQ(found.level, expected.level) << described(codec) << " levels " << view.levels;
-        ASSERT_EQ(found.sign, expected.sign) << described(codec) << " levels " << view.levels;
-      }
-    }
-  }
-}
-
-TEST_P(RefineKernel, ScoresAreTheProductsUpToFixedPoint) {
-  for (const Codec& codec : codecs_to_compare()) {
-    const CodecQuery query = codec.prepare(test_data::gaussian(1, codec.dim(), 23).data());
-    const Bytes code = random_codes(codec.layout(), 1, 24);
-    const uint8_t* row = code.data() + codec.layout().plane_bytes;
-    double length = 0.0;
-    for (const float q : query.frame_query) {
-      length += static_cast<double>(q) * static_cast<double>(q);
-    }
-    for (const simd::RefineView& view : views_of(codec, query)) {
-      float level_product = 0.0F;
-      float sign_product = 0.0F;
-      kernels().refine(view, code.data(), row, &level_product, &sign_product);
-      const simd::RefineSums sums = kernels().score(view, code.data(), row);
-      // Rounding errors of some thousandths of a coordinate, as independent as the coordinates.
-      const double tolerance = 0.01 * std::sqrt(length);
-      ASSERT_NEAR(static_cast<double>(query.fixed.level_step) * sums.level,
-                  static_cast<double>(level_product), tolerance)
-          << described(codec) << " levels " << view.levels;
-      ASSERT_NEAR(static_cast<double>(query.fixed.sign_step) * sums.sign,
-                  static_cast<double>(sign_product), tolerance)
-          << described(codec) << " levels " << view.levels;
-    }
-  }
-}
-
-TEST_P(RefineKernel, DecodeLevelsHasTheScalarBits) {
-  for (const Codec& codec : codecs_to_compare()) {
-    const Bytes codes = random_codes(codec.layout(), 5, 18);
-    for (const simd::RefineView& view : views_of(codec, CodecQuery{})) {
-      if (view.levels == 0) {
-        continue;
-      }
-      for (size_t i = 0; i < 5; ++i) {
-        const uint8_t* plane1 = codes.data() + i * codec.code_bytes();
-        Lanes expected(padded_dim(codec.dim()) + lanes);
-        Lanes found(expected.size());
-        const uint8_t* row = plane1 + codec.layout().plane_bytes;
-        simd::scalar_kernels.decode_levels(view, plane1, row, expected.data());
-        kernels().decode_levels(view, plane1, row, found.data());
-        ASSERT_EQ(found, expected) << described(codec) << " levels " << view.levels;
-      }
-    }
-  }
-}
-
-TEST_P(RefineKernel, IsTheProductOfTheQueryWithTheDecodedLevelsAndSigns) {
-  for (const Codec& codec : codecs_to_compare()) {
-    const size_t dims = padded_dim(codec.dim());
-    const CodecQuery query = codec.prepare(test_data::gaussian(1, codec.dim(), 19).data());
-    const Bytes code = random_codes(codec.layout(), 1, 20);
-    const uint8_t* row = code.data() + codec.layout().plane_bytes;
-    const simd::RefineView view = CodecAccess::refine_view(codec, query, 0);
-    float level_product = 0.0F;
-    float sign_product = 0.0F;
-    kernels().refine(view, code.data(), row, &level_product, &sign_product);
-    Lanes a(dims + lanes, 0.0F);
-    if (view.levels > 0) {
-      kernels().decode_levels(view, code.data(), row, a.data());
-    }
-    const uint8_t* signs = code.data() + (codec.layout().planes - 1) * codec.layout().plane_bytes;
-    double by_levels = 0.0;
-    double by_signs = 0.0;
-    for (size_t j = 0; j < dims; ++j) {
-      by_levels += static_cast<double>(query.frame_query[j]) * static_cast<double>(a[j]);
-      if (view.use_signs) {
-        const bool negative = ((signs[j / 8] >> (j % 8)) & 1U) != 0;
-        by_signs += static_cast<double>(negative ? -query.sign_query[j] : query.sign_query[j]);
-      }
-    }
-    const double tolerance = 1e-6 * static_cast<double>(dims);
-    ASSERT_NEAR(static_cast<double>(level_product), by_levels, tolerance) << described(codec);
-    ASSERT_NEAR(static_cast<double>(sign_product), by_signs, tolerance) << described(codec);
-  }
-}
-
-#define RQ_FOR_EVERY_KERNEL_SET(suite)                                                        \
-  INSTANTIATE_TEST_SUITE_P(Targets, suite, testing::ValuesIn(test_data::built_kernel_sets()), \
-                           test_data::kernel_set_name)
 RQ_FOR_EVERY_KERNEL_SET(FrameKernel);
 RQ_FOR_EVERY_KERNEL_SET(EncodeKernel);
 RQ_FOR_EVERY_KERNEL_SET(ScanKernel);
-RQ_FOR_EVERY_KERNEL_SET(RefineKernel);
+RQ_FOR_EVERY_KERNEL_SET(TableKernel);
 
 }  // namespace
 }  // namespace rotorquant

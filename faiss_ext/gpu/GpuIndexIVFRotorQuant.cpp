@@ -24,9 +24,11 @@ GpuIndexIVFRotorQuant::GpuIndexIVFRotorQuant(GpuResources on, const IndexIVFRoto
 void GpuIndexIVFRotorQuant::adopt_settings() {
   is_trained = settings->geometry != nullptr;
   ntotal = 0;
-  lists_ = faiss_boundary([&] {
-    return is_trained ? std::make_unique<GpuInvertedFile>(resources, settings->geometry) : nullptr;
-  });
+  lists_ = nullptr;
+  if (is_trained) {
+    faiss_boundary(
+        [&] { lists_ = std::make_unique<GpuInvertedFile>(resources, settings->geometry); });
+  }
 }
 
 const GpuInvertedFile& GpuIndexIVFRotorQuant::trained(const char* what) const {

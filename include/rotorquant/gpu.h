@@ -43,14 +43,19 @@ int gpu_device_count();
 class GpuResources {
  public:
   /// stream: a cudaStream_t of that device, which must outlive everything made with this; null: a
-  /// stream of its own. Throws Error where there is no such device.
-  explicit GpuResources(int device = 0, void* stream = nullptr);
+  /// stream of its own. owner: kept as long as the stream is used. Throws Error where there is no
+  /// such device.
+  explicit GpuResources(int device = 0, void* stream = nullptr,
+                        std::shared_ptr<const void> owner = nullptr);
 
   int device() const;
   std::string name() const;
   void* stream() const;
   /// Returns when all work so far is done.
   void synchronize() const;
+  /// Lets later work begin when what is in `stream` (a cudaStream_t of this device) now is done:
+  /// for arrays that somebody else is still writing.
+  void wait_for(void* stream) const;
   /// Whether `p` lies in memory that kernels of this device can read.
   bool owns(const void* p) const;
   /// Copies between memories of either kind; returns when it is done.

@@ -267,8 +267,23 @@ int gpu_device_count() {
   return gpu::Device::count();
 }
 
-GpuResources::GpuResources(int device, void* stream)
-    : device_(std::make_shared<gpu::Device>(device, stream)) {}
+namespace {
+
+/// The owner of a stream goes after what works on it.
+struct OwnedDevice {
+  std::shared_ptr<const void> owner;
+  gpu::Device device;
+
+  OwnedDevice(std::shared_ptr<const void> of_stream, int index, void* stream)
+      : owner(std::move(of_stream)), device(index, stream) {}
+};
+
+}  // namespace
+
+GpuResources::GpuResources(int device, void* stream, std::shared_ptr<const void> owner) {
+  auto held = std::make_shared<OwnedDevice>(std::move(owner), device, stream);
+  device_ = std::shared_ptr<gpu::Device>(held, &held->device);
+}
 int GpuResources::device() const {
   return device_->index();
 }
@@ -281,6 +296,11 @@ void* GpuResources::stream() const {
 void GpuResources::synchronize() const {
   const auto lock = device_->lock();
   device_->synchronize();
+}
+
+void GpuResources::wait_for(void* stream) const {
+  const auto lock = device_->lock();
+  device_->wait_for(stream);
 }
 
 bool GpuResources::owns(const void* p) const {

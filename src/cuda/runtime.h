@@ -53,6 +53,8 @@ class Device {
   void copy(void* to, const void* from, size_t bytes);
   void fill(void* to, int byte, size_t bytes);
   void synchronize();
+  /// Later work begins when what is in `stream` now is done.
+  void wait_for(void* stream);
   /// Whether kernels can read `p`: memory of this device, or managed.
   bool owns(const void* p) const;
 

@@ -36,6 +36,9 @@ class CurrentDevice {
 struct StreamDelete {
   void operator()(cudaStream_t stream) const noexcept { cudaStreamDestroy(stream); }
 };
+struct EventDelete {
+  void operator()(cudaEvent_t event) const noexcept { cudaEventDestroy(event); }
+};
 struct PoolDelete {
   void operator()(cudaMemPool_t pool) const noexcept { cudaMemPoolDestroy(pool); }
 };
@@ -153,6 +156,14 @@ void Device::fill(void* to, int byte, size_t bytes) {
 
 void Device::synchronize() {
   check_cuda(cudaStreamSynchronize(state_->stream), "work on the device");
+}
+
+void Device::wait_for(void* stream) {
+  cudaEvent_t fresh = nullptr;
+  check_cuda(cudaEventCreateWithFlags(&fresh, cudaEventDisableTiming), "making an event");
+  const std::unique_ptr<CUevent_st, EventDelete> event(fresh);
+  check_cuda(cudaEventRecord(fresh, static_cast<cudaStream_t>(stream)), "recording an event");
+  check_cuda(cudaStreamWaitEvent(state_->stream, fresh), "waiting for an event");
 }
 
 bool Device::owns(const void* p) const {

@@ -126,6 +126,25 @@ TEST_P(EveryIvf, ResultsDependOnNothingButTheLists) {
   EXPECT_EQ(preassigned, expected);
 }
 
+/// Hundreds of queries meet every list together; filtered, bounded by codes, of any k.
+TEST_P(EveryIvf, QueriesThatShareListsFindWhatTheyFindAlone) {
+  const auto index = filled(GetParam());
+  const Floats queries = vectors(600, d, 11);
+  faiss::IDSelectorRange half(0, 1500);
+  for (const size_t k : {1U, 10U, 40U}) {
+    for (const bool filtered : {false, true}) {
+      SearchParametersIVFRotorQuant params;
+      params.nprobe = 9;
+      params.sel = filtered ? &half : nullptr;
+      const Answer together = search(*index, queries, k, &params);
+      EXPECT_EQ(search_in_batches(*index, queries, k, 1, &params), together) << k << filtered;
+      params.max_codes = 120;
+      const Answer bounded = search(*index, queries, k, &params);
+      EXPECT_EQ(search_in_batches(*index, queries, k, 1, &params), bounded) << k << filtered;
+    }
+  }
+}
+
 TEST_P(EveryIvf, FindsTheNeighbours) {
   const auto index = filled(GetParam());
   const Floats x = vectors(3000, d);
