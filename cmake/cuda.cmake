@@ -105,7 +105,7 @@ if(rotorquant_with_cuda)
 endif()
 
 # The thread sanitizer does not follow the emulator's switches between stacks.
-if(ROTORQUANT_TESTS AND ROTORQUANT_GPU_EMULATION AND NOT CMAKE_CXX_FLAGS MATCHES "sanitize=thread")
+if(ROTORQUANT_GPU_EMULATION AND NOT CMAKE_CXX_FLAGS MATCHES "sanitize=thread")
   add_library(rotorquant_gpu_emulated STATIC
     ${rotorquant_gpu_sources} src/cuda/emulator.cpp src/cuda/kernels_emulated.cpp
     src/cuda/runtime_emulated.cpp)

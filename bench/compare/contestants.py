@@ -113,8 +113,16 @@ def _highdim():
 
 def _ivf():
     few = probes()
-    for spec in ("IVF{nlist},RQ4", "IVF{nlist},ORQ3", "IVF{nlist},ORQ4", "IVF{nlist},ORQ8"):
-        yield ours(spec, "ivf", short=spec.endswith("ORQ4"), sweep=few)
+    # A narrower bound with more lists is often the cheaper way to a recall.
+    scaled = tuple(
+        {"nprobe": nprobe, "refine_error_scale": scale}
+        for scale in (1.0, 1.5, 2.0)
+        for nprobe in (4, 8, 16, 24, 32, 48, 64, 96, 128)
+    )
+    for bits in (4, 6, 8):
+        for kind in ("RQ", "ORQ"):
+            spec = f"IVF{{nlist}},{kind}{bits}"
+            yield ours(spec, "ivf", short=spec.endswith("ORQ4"), sweep=scaled)
     yield ours("IVF{nlist},ORQ3,RFlat", "ivf", sweep=probes(k_factor_rf=10))
     rescored = probes(k_factor_rf=10)
     yield faiss("IVF{nlist},PQ{d/2}x4fs,RFlat", "ivf", True, sweep=rescored)

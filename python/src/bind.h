@@ -14,5 +14,8 @@ void bind_index(nanobind::module_& module);
 void bind_search(nanobind::module_& module);
 void bind_files(nanobind::module_& module);
 void bind_swig(nanobind::module_& module);
+#ifdef ROTORQUANT_HAVE_GPU
+void bind_gpu(nanobind::module_& module);
+#endif
 
 }  // namespace rotorquant::python

@@ -19,6 +19,10 @@
 #include "filter.h"
 #include "handle.h"
 #include "metric.h"
+#ifdef ROTORQUANT_HAVE_GPU
+#include "faiss_ext/gpu/GpuIndexIVFRotorQuant.h"
+#include "faiss_ext/gpu/GpuIndexRotorQuant.h"
+#endif
 
 using namespace nanobind::literals;
 
@@ -40,8 +44,15 @@ std::unique_ptr<IndexHandle> handle_if(std::unique_ptr<faiss::Index>& index) {
 }  // namespace
 
 std::unique_ptr<IndexHandle> make_handle(std::unique_ptr<faiss::Index> index) {
-  for (const auto as_type : {handle_if<IndexRotorQuant>, handle_if<IndexIVFRotorQuant>,
-                             handle_if<IndexRotorQuantReference>}) {
+  for (const auto as_type : {
+           handle_if<IndexRotorQuant>,
+           handle_if<IndexIVFRotorQuant>,
+           handle_if<IndexRotorQuantReference>,
+#ifdef ROTORQUANT_HAVE_GPU
+           handle_if<GpuIndexRotorQuant>,
+           handle_if<GpuIndexIVFRotorQuant>,
+#endif
+       }) {
     if (auto handle = as_type(index)) {
       return handle;
     }

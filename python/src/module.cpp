@@ -79,6 +79,9 @@ NB_MODULE(_core, module) {
   bind_search(module);
   bind_files(module);
   bind_swig(module);
+#ifdef ROTORQUANT_HAVE_GPU
+  bind_gpu(module);
+#endif
   faiss::InterruptCallback::instance = std::make_unique<SignalCheck>();
 }
 

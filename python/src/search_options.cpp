@@ -13,6 +13,10 @@
 #include "faiss_ext/IndexIVFRotorQuant.h"
 #include "faiss_ext/IndexRotorQuantReference.h"
 #include "faiss_ext/boundary.h"
+#ifdef ROTORQUANT_HAVE_GPU
+#include "faiss_ext/gpu/GpuIndexIVFRotorQuant.h"
+#include "faiss_ext/gpu/GpuIndexRotorQuant.h"
+#endif
 
 namespace rotorquant::python {
 namespace {
@@ -86,6 +90,24 @@ Params hnsw_params(const SearchOptions& options, const faiss::IndexHNSW& index) 
   return params;
 }
 
+/// Whether an index is ours, flat or inverted lists, on the host or on a device.
+bool is_flat_of_ours(const faiss::Index& index) {
+#ifdef ROTORQUANT_HAVE_GPU
+  if (dynamic_cast<const GpuIndexRotorQuant*>(&index) != nullptr) {
+    return true;
+  }
+#endif
+  return dynamic_cast<const IndexRotorQuant*>(&index) != nullptr;
+}
+bool is_ivf_of_ours(const faiss::Index& index) {
+#ifdef ROTORQUANT_HAVE_GPU
+  if (dynamic_cast<const GpuIndexIVFRotorQuant*>(&index) != nullptr) {
+    return true;
+  }
+#endif
+  return dynamic_cast<const IndexIVFRotorQuant*>(&index) != nullptr;
+}
+
 /// FAISS's parameters for one call on a leaf, null where nothing is set: not every FAISS index
 /// takes some.
 Params params_for(const faiss::Index& index, const SearchOptions& options,
@@ -94,11 +116,11 @@ Params params_for(const faiss::Index& index, const SearchOptions& options,
     return nullptr;
   }
   Params params;
-  if (dynamic_cast<const IndexRotorQuant*>(&index) != nullptr) {
+  if (is_flat_of_ours(index)) {
     params = rotorquant_params(options);
   } else if (dynamic_cast<const IndexRotorQuantReference*>(&index) != nullptr) {
     params = reference_params(options);
-  } else if (dynamic_cast<const IndexIVFRotorQuant*>(&index) != nullptr) {
+  } else if (is_ivf_of_ours(index)) {
     params = ivf_rotorquant_params(options);
   } else if (const auto* ivf = dynamic_cast<const faiss::IndexIVF*>(&index)) {
     params = ivf_params(options, *ivf);
