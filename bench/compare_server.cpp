@@ -82,7 +82,7 @@ class Server {
   rotorquant::tools::SearchSetup setup_;
   size_t fixed_bytes_ = 0;
   std::vector<float> distances_;
-  std::vector<faiss::Index::idx_t> ids_;
+  std::vector<rotorquant::idx_t> ids_;
 
   json open(const json& request) {
     path_ = request.at("dataset");
@@ -98,7 +98,7 @@ class Server {
     index_.reset();
     const Dataset whole = rotorquant::tools::read_dataset(path_, rows_);
     index_ = rotorquant::tools::make_index(spec_, whole.d, whole.distance);
-    const auto n = static_cast<faiss::Index::idx_t>(whole.n);
+    const auto n = static_cast<rotorquant::idx_t>(whole.n);
     const Stopwatch training;
     index_->train(n, whole.base.data());
     const double train_seconds = training.seconds();
@@ -210,9 +210,8 @@ class Server {
     ids_.resize(std::max(ids_.size(), n * k));
     const float* queries = data_.queries.data() + first * data_.d;
     const Stopwatch watch;
-    index().search(static_cast<faiss::Index::idx_t>(n), queries,
-                   static_cast<faiss::Index::idx_t>(k), distances_.data(), ids_.data(),
-                   setup_.params.get());
+    index().search(static_cast<rotorquant::idx_t>(n), queries, static_cast<rotorquant::idx_t>(k),
+                   distances_.data(), ids_.data(), setup_.params.get());
     return watch.seconds();
   }
 };

@@ -25,7 +25,7 @@ using rotorquant::tools::Dataset;
 constexpr size_t truth_size = 10;
 
 /// Share of the queries' true top 10 among their `n` returned ids.
-double share(const Dataset& data, const std::vector<faiss::Index::idx_t>& ids, size_t n) {
+double share(const Dataset& data, const std::vector<rotorquant::idx_t>& ids, size_t n) {
   size_t found = 0;
   for (size_t q = 0; q < data.query_count; ++q) {
     const auto first = ids.begin() + static_cast<std::ptrdiff_t>(q * n);
@@ -41,16 +41,16 @@ void report(const std::string& description, const Dataset& data) {
   const auto metric =
       data.metric() == rotorquant::Metric::l2 ? faiss::METRIC_L2 : faiss::METRIC_INNER_PRODUCT;
   const auto index = rotorquant::index_factory(static_cast<int>(data.d), description, metric);
-  index->train(static_cast<faiss::Index::idx_t>(data.n), data.base.data());
-  index->add(static_cast<faiss::Index::idx_t>(data.n), data.base.data());
+  index->train(static_cast<rotorquant::idx_t>(data.n), data.base.data());
+  index->add(static_cast<rotorquant::idx_t>(data.n), data.base.data());
   rotorquant::SearchParametersRotorQuant scan_only;
   scan_only.levels = 1;
   fmt::print("{:<20} {:<8}", data.name, description);
   for (const size_t n : {size_t{100}, size_t{300}, size_t{1000}, size_t{3000}}) {
     std::vector<float> distances(data.query_count * n);
-    std::vector<faiss::Index::idx_t> ids(data.query_count * n);
-    index->search(static_cast<faiss::Index::idx_t>(data.query_count), data.queries.data(),
-                  static_cast<faiss::Index::idx_t>(n), distances.data(), ids.data(), &scan_only);
+    std::vector<rotorquant::idx_t> ids(data.query_count * n);
+    index->search(static_cast<rotorquant::idx_t>(data.query_count), data.queries.data(),
+                  static_cast<rotorquant::idx_t>(n), distances.data(), ids.data(), &scan_only);
     fmt::print(" {:>8.4f}", share(data, ids, n));
   }
   fmt::print("\n");

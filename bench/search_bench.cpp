@@ -39,13 +39,13 @@ struct Round {
 Round timed_search(const IndexRotorQuant& index, const Dataset& data, size_t first, size_t n,
                    size_t k) {
   std::vector<float> distances(n * k);
-  std::vector<faiss::Index::idx_t> ids(n * k);
+  std::vector<rotorquant::idx_t> ids(n * k);
   Round round;
   rotorquant::SearchParametersRotorQuant params;
   params.stats = &round.stats;
   const double start = seconds_now();
-  index.search(static_cast<faiss::Index::idx_t>(n), data.queries.data() + first * data.d,
-               static_cast<faiss::Index::idx_t>(k), distances.data(), ids.data(), &params);
+  index.search(static_cast<rotorquant::idx_t>(n), data.queries.data() + first * data.d,
+               static_cast<rotorquant::idx_t>(k), distances.data(), ids.data(), &params);
   round.seconds = seconds_now() - start;
   return round;
 }
@@ -81,8 +81,8 @@ void report(const std::string& description, const Dataset& data, size_t k, int r
   if (index == nullptr) {
     throw std::invalid_argument(description + ": not a flat rotorquant index");
   }
-  index->train(static_cast<faiss::Index::idx_t>(data.n), data.base.data());
-  index->add(static_cast<faiss::Index::idx_t>(data.n), data.base.data());
+  index->train(static_cast<rotorquant::idx_t>(data.n), data.base.data());
+  index->add(static_cast<rotorquant::idx_t>(data.n), data.base.data());
   const Round batch = fastest_batch(*index, data, k, rounds);
   const double one = batch_only ? 0.0 : one_query_seconds(*index, data, k, rounds);
   const double per_query = 1e6 / static_cast<double>(data.query_count);

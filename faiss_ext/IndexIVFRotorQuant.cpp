@@ -60,10 +60,10 @@ double milliseconds() {
 }
 
 /// FAISS's interface to single codes, for lists that are not ours and for users' own loops.
-class Scanner final : public faiss::InvertedListScanner {
+class Scanner final : public ScannerBase {
  public:
   Scanner(const IndexIVFRotorQuant& index, bool pairs, const faiss::IDSelector* selector)
-      : InvertedListScanner(pairs, selector),
+      : ScannerBase(pairs, selector),
         geometry_(index.geometry),
         scorer_(*geometry_),
         sign_(geometry_->metric() == Metric::l2 ? 1.0F : -1.0F) {
@@ -81,49 +81,11 @@ class Scanner final : public faiss::InvertedListScanner {
   float distance_to_code(const uint8_t* code) const override {
     return sign_ * scorer_.distance(code);
   }
-#if ROTORQUANT_FAISS_VERSION < 10800
-  // Only from 1.8 on does FAISS's own loop ask the selector.
-  size_t scan_codes(size_t n, const uint8_t* codes, const idx_t* ids, float* distances,
-                    idx_t* labels, size_t k) const override {
-    size_t updates = 0;
-    for_allowed(n, codes, ids, [&](float distance, idx_t id) {
-      if (keep_max ? distance > distances[0] : distance < distances[0]) {
-        if (keep_max) {
-          faiss::minheap_replace_top(k, distances, labels, distance, id);
-        } else {
-          faiss::maxheap_replace_top(k, distances, labels, distance, id);
-        }
-        ++updates;
-      }
-    });
-    return updates;
-  }
-  void scan_codes_range(size_t n, const uint8_t* codes, const idx_t* ids, float radius,
-                        faiss::RangeQueryResult& result) const override {
-    for_allowed(n, codes, ids, [&](float distance, idx_t id) {
-      if (keep_max ? distance > radius : distance < radius) {
-        result.add(distance, id);
-      }
-    });
-  }
-#endif
 
  private:
   std::shared_ptr<const IvfGeometry> geometry_;
   IvfScorer scorer_;
   float sign_;
-
-  template <class Use>
-  void for_allowed(size_t n, const uint8_t* codes, const idx_t* ids, const Use& use) const {
-    for (size_t i = 0; i < n; ++i) {
-      const bool by_pair = store_pairs || ids == nullptr;
-      const idx_t id =
-          by_pair ? static_cast<idx_t>(faiss::lo_build(static_cast<uint64_t>(list_no), i)) : ids[i];
-      if (sel == nullptr || ids == nullptr || sel->is_member(ids[i])) {
-        use(distance_to_code(codes + i * code_size), id);
-      }
-    }
-  }
 };
 
 }  // namespace
@@ -322,7 +284,7 @@ void IndexIVFRotorQuant::search(idx_t n, const float* x, idx_t k, float* distanc
   const double start = milliseconds();
   faiss::IndexIVFStats& stats = faiss::indexIVF_stats;
   const auto rows = static_cast<size_t>(k);
-  if (coarse_from_geometry) {
+  if (coarse_from_geometry && call.quantizer_params == nullptr) {
     faiss_boundary([&] {
       search_nearest_lists(*own, x, queries, rows, call.nprobe, call.params, distances, labels);
     });
@@ -396,6 +358,11 @@ void IndexIVFRotorQuant::range_search(idx_t n, const float* x, float radius,
                                                     call.nprobe, call.params);
                   }),
                   *result);
+}
+
+void IndexIVFRotorQuant::search1(const float* x, ResultHandler& handler,
+                                 faiss::SearchParameters* params) const {
+  hand_over(*this, x, handler, params);
 }
 
 faiss::InvertedListScanner* IndexIVFRotorQuant::get_InvertedListScanner(

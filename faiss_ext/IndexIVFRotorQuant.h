@@ -36,8 +36,9 @@ struct SearchParametersIVFRotorQuant : faiss::SearchParametersIVF {
 /// Everything IndexIVF offers works on it. search() and range_search() accept
 /// SearchParametersIVFRotorQuant, faiss::SearchParametersIVF, SearchParametersRotorQuant and plain
 /// faiss::SearchParameters. With a flat coarse quantizer of the same metric the lists to visit are
-/// found here, from a copy of the centroids, otherwise by quantizer->search. Centroids are
-/// taken from the quantizer at the end of training: changing it afterwards has no effect on codes.
+/// found here, from a copy of the centroids; otherwise, and for calls with quantizer_params, by
+/// quantizer->search. Centroids are taken from the quantizer at the end of training: changing it
+/// afterwards has no effect on codes.
 ///
 /// IndexIVF's threading rules and ownership conventions hold: `quantizer` is deleted if own_fields
 /// is set. Lists of other types (replace_invlists) are searched through FAISS's scanners.
@@ -86,6 +87,9 @@ struct IndexIVFRotorQuant : IndexIVFBase {
                           faiss::IndexIVFStats* stats = nullptr) const override;
   void range_search(idx_t n, const float* x, float radius, faiss::RangeSearchResult* result,
                     const faiss::SearchParameters* params = nullptr) const override;
+  /// As in IndexRotorQuant.
+  void search1(const float* x, ResultHandler& handler,
+               faiss::SearchParameters* params = nullptr) const ROTORQUANT_SEARCH1_OVERRIDE;
   /// Scores canonical codes one by one; the caller's by FAISS convention.
   faiss::InvertedListScanner* get_InvertedListScanner(
       bool store_pairs = false,

@@ -133,6 +133,11 @@ void IndexRotorQuant::range_search(idx_t n, const float* x, float radius,
   to_faiss_ranges(space.metric, hits, *result);
 }
 
+void IndexRotorQuant::search1(const float* x, ResultHandler& handler,
+                              faiss::SearchParameters* params) const {
+  hand_over(*this, x, handler, params);
+}
+
 void IndexRotorQuant::reset() {
   faiss_boundary([&] { store.clear(); });
   ntotal = 0;

@@ -77,6 +77,11 @@ struct IndexRotorQuant : faiss::Index {
   void range_search(idx_t n, const float* x, float radius, faiss::RangeSearchResult* result,
                     const faiss::SearchParameters* params = nullptr) const override;
 
+  /// One query, for a handler of the caller's: gives it what range_search finds within its
+  /// threshold, by id, as long as that is better than the threshold of the moment.
+  void search1(const float* x, ResultHandler& handler,
+               faiss::SearchParameters* params = nullptr) const ROTORQUANT_SEARCH1_OVERRIDE;
+
   void reset() override;
 
   /// Later vectors move up, in order, as in faiss::IndexFlat. Returns how many were removed.

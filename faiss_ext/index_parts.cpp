@@ -121,6 +121,64 @@ void to_faiss_ranges(Metric metric, const std::vector<std::vector<RangeHit>>& hi
   }
 }
 
+IdSet::IdSet(std::vector<int64_t> ids) {
+  if (ids.empty()) {
+    return;
+  }
+  const auto [least, most] = std::minmax_element(ids.begin(), ids.end());
+  const uint64_t span = static_cast<uint64_t>(*most) - static_cast<uint64_t>(*least);
+  // As much memory as the ids themselves take, or what nobody minds.
+  constexpr uint64_t bits_an_id = 64;
+  constexpr uint64_t few_bits = uint64_t{1} << 23U;
+  if (span / bits_an_id > ids.size() && span > few_bits) {
+    std::sort(ids.begin(), ids.end());
+    sorted_ = std::move(ids);
+    return;
+  }
+  least_ = *least;
+  bits_.assign(span / 64 + 1, 0);
+  for (const int64_t id : ids) {
+    const uint64_t at = static_cast<uint64_t>(id) - static_cast<uint64_t>(least_);
+    bits_[at / 64] |= uint64_t{1} << (at % 64);
+  }
+}
+
+bool IdSet::holds(int64_t id) const {
+  if (!sorted_.empty()) {
+    return std::binary_search(sorted_.begin(), sorted_.end(), id);
+  }
+  const uint64_t at = static_cast<uint64_t>(id) - static_cast<uint64_t>(least_);
+  return id >= least_ && ((word(at / 64) >> (at % 64)) & 1U) != 0;
+}
+
+uint64_t IdSet::held(int64_t first, size_t count) const {
+  uint64_t bits = 0;
+  if (sorted_.empty() && first >= least_) {
+    const uint64_t at = static_cast<uint64_t>(first) - static_cast<uint64_t>(least_);
+    const uint64_t shift = at % 64;
+    bits = word(at / 64) >> shift;
+    bits |= shift == 0 ? 0 : word(at / 64 + 1) << (64 - shift);
+    return count >= 64 ? bits : bits & ((uint64_t{1} << count) - 1);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    bits |= static_cast<uint64_t>(holds(first + static_cast<int64_t>(i)) ? 1 : 0) << i;
+  }
+  return bits;
+}
+
+void hand_over(const faiss::Index& index, const float* x, ResultHandler& handler,
+               const faiss::SearchParameters* params) {
+  faiss::RangeSearchResult found(1);
+  index.range_search(1, x, handler.threshold, &found, params);
+  for (size_t i = 0; i < found.lims[1]; ++i) {
+    const float distance = found.distances[i];
+    if (index.metric_type == faiss::METRIC_L2 ? distance < handler.threshold
+                                              : distance > handler.threshold) {
+      handler.add_result(distance, found.labels[i]);
+    }
+  }
+}
+
 SelectorFilter::SelectorFilter(const faiss::IDSelector& sel)
     : sel_(sel),
       range_(dynamic_cast<const faiss::IDSelectorRange*>(&sel)),
@@ -129,14 +187,17 @@ SelectorFilter::SelectorFilter(const faiss::IDSelector& sel)
     negated_ = std::make_unique<SelectorFilter>(*negation->sel);
   }
   if (const auto* array = dynamic_cast<const faiss::IDSelectorArray*>(&sel)) {
-    is_array_ = true;
-    sorted_.assign(array->ids, array->ids + array->n);
-    std::sort(sorted_.begin(), sorted_.end());
+    listed_.emplace(std::vector<int64_t>(array->ids, array->ids + array->n));
+  } else if (const auto* batch = dynamic_cast<const faiss::IDSelectorBatch*>(&sel)) {
+    listed_.emplace(std::vector<int64_t>(batch->set.begin(), batch->set.end()));
   }
 }
 
 bool SelectorFilter::allows(int64_t id) const {
-  return is_array_ ? std::binary_search(sorted_.begin(), sorted_.end(), id) : sel_.is_member(id);
+  if (listed_) {
+    return listed_->holds(id);
+  }
+  return negated_ != nullptr ? !negated_->allows(id) : sel_.is_member(id);
 }
 
 uint64_t SelectorFilter::allowed(int64_t first, size_t count) const {
@@ -159,13 +220,8 @@ uint64_t SelectorFilter::allowed(int64_t first, size_t count) const {
   if (negated_ != nullptr) {
     return ~negated_->allowed(first, count) & all;
   }
-  if (is_array_) {
-    uint64_t bits = 0;
-    for (auto id = std::lower_bound(sorted_.begin(), sorted_.end(), first);
-         id != sorted_.end() && *id < last; ++id) {
-      bits |= uint64_t{1} << (*id - first);
-    }
-    return bits;
+  if (listed_) {
+    return listed_->held(first, count);
   }
   return IdFilter::allowed(first, count);
 }
@@ -214,6 +270,9 @@ IvfCall::IvfCall(const IndexIVFRotorQuant& index, const faiss::SearchParameters*
 }
 
 void IvfCall::take_ivf(const faiss::SearchParametersIVF& ivf, bool zero_is_default) {
+  if (const char* field = unserved_field(ivf)) {
+    require_faiss(false, field, "0, as it is not served here", "another value");
+  }
   if (!zero_is_default || ivf.nprobe != 0) {
     nprobe = ivf.nprobe;
   }

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "faiss_ext/compat.h"
@@ -58,6 +59,27 @@ void to_faiss_distances(Metric metric, size_t n, float* distances);
 void to_faiss_ranges(Metric metric, const std::vector<std::vector<RangeHit>>& hits,
                      faiss::RangeSearchResult& result);
 
+/// A set of ids that is asked often: a bitmap, or, where that would be wasteful, sorted ids.
+class IdSet {
+ public:
+  IdSet() = default;
+  explicit IdSet(std::vector<int64_t> ids);
+  bool holds(int64_t id) const;
+  /// holds() of ids first .. first + count - 1 as bits, the least bit first; count <= 64.
+  uint64_t held(int64_t first, size_t count) const;
+
+ private:
+  std::vector<int64_t> sorted_;  ///< empty where there is a bitmap
+  int64_t least_ = 0;
+  std::vector<uint64_t> bits_;  ///< of ids from least_ on
+
+  uint64_t word(uint64_t i) const { return i < bits_.size() ? bits_[i] : 0; }
+};
+
+/// Index::search1 by way of range_search.
+void hand_over(const faiss::Index& index, const float* x, ResultHandler& handler,
+               const faiss::SearchParameters* params);
+
 /// FAISS's selector inside the core's scan. Does not own it. What a selector of FAISS's own says of
 /// many ids is told without asking it for each.
 class SelectorFilter final : public IdFilter {
@@ -71,8 +93,7 @@ class SelectorFilter final : public IdFilter {
   const faiss::IDSelectorRange* range_;      ///< sel_, where it is one, else null
   const faiss::IDSelectorBitmap* bitmap_;    ///< likewise
   std::unique_ptr<SelectorFilter> negated_;  ///< where sel_ is an IDSelectorNot
-  std::vector<int64_t> sorted_;              ///< where sel_ is an IDSelectorArray
-  bool is_array_ = false;
+  std::optional<IdSet> listed_;              ///< where sel_ is an IDSelectorArray or -Batch
 };
 
 /// The filter of a call; null without a selector. params may be null.

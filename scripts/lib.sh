@@ -70,7 +70,7 @@ need() {
     fail "could not install: ${missing[*]}"
 }
 
-jobs=$(nproc 2>/dev/null || echo 2)
+jobs=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc 2>/dev/null || echo 2)}
 
 # configure <preset> <build folder> [cmake argument...]: only where it was not done already; later
 # changes of the CMake files are Ninja's business.
@@ -92,7 +92,7 @@ build() {
   local folder=$1
   shift
   say "== building $folder"
-  cmake --build "$folder" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$jobs}" ${1:+--target "$@"} >&2
+  cmake --build "$folder" --parallel "$jobs" ${1:+--target "$@"} >&2
 }
 
 # cpp_files <folder>...: the C++ and CUDA files in them.

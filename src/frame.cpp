@@ -19,8 +19,9 @@ namespace {
 
 constexpr size_t matrix_size = 9;
 
-std::vector<float> transposed(const std::vector<float>& m, size_t rows, size_t cols) {
-  std::vector<float> t(m.size());
+template <class Number>
+std::vector<Number> transposed(const std::vector<Number>& m, size_t rows, size_t cols) {
+  std::vector<Number> t(m.size());
   for (size_t i = 0; i < rows; ++i) {
     for (size_t j = 0; j < cols; ++j) {
       t[j * rows + i] = m[i * cols + j];
@@ -29,18 +30,10 @@ std::vector<float> transposed(const std::vector<float>& m, size_t rows, size_t c
   return t;
 }
 
-/// y = M x for n rows of x (n x cols) -> y (n x rows); mt is M's transpose.
-void multiply_rows(const std::vector<float>& m, const std::vector<float>& mt, size_t rows,
-                   size_t cols, const float* x, size_t n, float* y) {
+/// y = M x for n rows of x (n x cols) -> y (n x rows), 16 at a time.
+void multiply_blocks(const std::vector<float>& m, size_t rows, size_t cols, const float* x,
+                     size_t n, float* y) {
   const simd::KernelTable& kernels = simd::active_kernels();
-  // A lone vector runs down the columns; a block of 16 shares each matrix entry. Both add up in
-  // the same order, so a vector's result does not depend on its company.
-  if (n < simd::lanes / 2) {
-    for (size_t i = 0; i < n; ++i) {
-      kernels.matrix_vector(mt.data(), rows, cols, x + i * cols, y + i * rows);
-    }
-    return;
-  }
   AlignedVector<float> in(cols * simd::lanes);
   AlignedVector<float> out(rows * simd::lanes);
   for (size_t first = 0; first < n; first += simd::lanes) {
@@ -48,6 +41,29 @@ void multiply_rows(const std::vector<float>& m, const std::vector<float>& mt, si
     rows_to_lanes(x + first * cols, count, cols, in.data());
     kernels.matrix_block(m.data(), rows, cols, in.data(), out.data());
     lanes_to_rows(out.data(), count, rows, y + first * rows);
+  }
+}
+
+/// Fewer vectors run down the columns of M's transpose one by one, more share each entry of M in
+/// blocks. Both add up in the same order, so a vector's result does not depend on its company.
+constexpr size_t few_vectors = simd::lanes / 2;
+
+/// y = M x; mt is M's transpose.
+void multiply_rows(const std::vector<float>& m, const std::vector<float>& mt, size_t rows,
+                   size_t cols, const float* x, size_t n, float* y) {
+  if (n >= few_vectors) {
+    multiply_blocks(m, rows, cols, x, n, y);
+    return;
+  }
+  for (size_t i = 0; i < n; ++i) {
+    simd::active_kernels().matrix_vector(mt.data(), rows, cols, x + i * cols, y + i * rows);
+  }
+}
+
+/// Row i of y (n x scale.size()) times scale, number by number; nothing where scale is empty.
+void scale_rows(const std::vector<float>& scale, size_t n, float* y) {
+  for (size_t i = 0; i < n && !scale.empty(); ++i, y += scale.size()) {
+    std::transform(scale.begin(), scale.end(), y, y, [](float s, float v) { return s * v; });
   }
 }
 
@@ -142,6 +158,24 @@ void RotorLayers::invert(const float* y, size_t n, float* x) const {
   run_layers(*this, simd::active_kernels().rotor_inverse, y, n, x);
 }
 
+std::vector<float> DenseFrame::query_map() const {
+  std::vector<float> map = directions;
+  const size_t d = query_scale.empty() ? 0 : map.size() / query_scale.size();
+  for (size_t i = 0; i < query_scale.size(); ++i) {
+    for (size_t j = 0; j < d; ++j) {
+      map[i * d + j] *= query_scale[i];
+    }
+  }
+  return map;
+}
+
+std::vector<float> DenseFrame::inverse_map() const {
+  std::vector<float> map = directions_t;
+  const size_t rows = query_scale.empty() ? 0 : map.size() / query_scale.size();
+  scale_rows(query_scale, rows, map.data());
+  return map;
+}
+
 Frame Frame::rotor_layers(size_t d, uint64_t seed, size_t layers) {
   require(d >= 1, "d", "at least 1", d);
   Frame frame;
@@ -198,35 +232,37 @@ Frame Frame::learned(const float* x, size_t n, size_t d, const LearnedFrameParam
 void Frame::build_dense() {
   DenseFrame dense;
   const size_t padded = this->padded();
-  dense.data_map.assign(padded * d_, 0.0F);
-  dense.query_map.assign(padded * d_, 0.0F);
+  dense.directions.assign(padded * d_, 0.0F);
   if (kind_ == FrameKind::haar) {
     // d of the P columns of a Haar rotation of R^P: an isometry into R^P.
     const std::vector<float> rotation = haar_rotation(padded, seed_);
     for (size_t i = 0; i < padded; ++i) {
       for (size_t j = 0; j < d_; ++j) {
-        dense.data_map[i * d_ + j] = rotation[i * padded + j];
+        dense.directions[i * d_ + j] = rotation[i * padded + j];
       }
     }
-    dense.query_map = dense.data_map;
+    dense.data_map = dense.directions;
   } else {
+    dense.data_map.assign(padded * d_, 0.0F);
+    dense.query_scale.resize(padded);
     for (size_t i = 0; i < padded; ++i) {
       for (size_t j = 0; j < d_; ++j) {
         const float v = half_to_float(eigenvectors_[i * d_ + j]);
+        dense.directions[i * d_ + j] = v;
         dense.data_map[i * d_ + j] = v * weights_[i];
-        dense.query_map[i * d_ + j] = v / weights_[i];
       }
+      dense.query_scale[i] = 1.0F / weights_[i];
     }
+    dense.half_directions_t = transposed(eigenvectors_, padded, d_);
   }
-  dense.data_map_t = transposed(dense.data_map, padded, d_);
-  dense.query_map_t = transposed(dense.query_map, padded, d_);
+  dense.directions_t = transposed(dense.directions, padded, d_);
   map_ = std::move(dense);
 }
 
 void Frame::apply(const float* x, size_t n, float* y) const {
   const size_t padded = this->padded();
   if (const auto* dense = std::get_if<DenseFrame>(&map_)) {
-    multiply_rows(dense->data_map, dense->data_map_t, padded, d_, x, n, y);
+    multiply_blocks(dense->data_map, padded, d_, x, n, y);
     return;
   }
   const auto& layers = std::get<RotorLayers>(map_);
@@ -254,19 +290,28 @@ void Frame::apply_block(const float* x, size_t count, float* block, float* scrat
 }
 
 void Frame::apply_query(const float* x, size_t n, float* y) const {
-  if (kind_ == FrameKind::learned) {
-    const auto& dense = std::get<DenseFrame>(map_);
-    multiply_rows(dense.query_map, dense.query_map_t, padded(), d_, x, n, y);
-  } else {
+  if (kind_ != FrameKind::learned) {
     apply(x, n, y);
+    return;
   }
+  const auto& dense = std::get<DenseFrame>(map_);
+  if (n >= few_vectors) {
+    multiply_blocks(dense.directions, padded(), d_, x, n, y);
+  } else {
+    for (size_t i = 0; i < n; ++i) {
+      simd::active_kernels().half_matrix_vector(dense.half_directions_t.data(), padded(), d_,
+                                                x + i * d_, y + i * padded());
+    }
+  }
+  scale_rows(dense.query_scale, n, y);
 }
 
 void Frame::invert(const float* y, size_t n, float* x) const {
   const size_t padded = this->padded();
   if (const auto* dense = std::get_if<DenseFrame>(&map_)) {
-    // F^-1 = G^T, whose transpose is G itself.
-    multiply_rows(dense->query_map_t, dense->query_map, d_, padded, y, n, x);
+    std::vector<float> scaled(y, y + n * padded);
+    scale_rows(dense->query_scale, n, scaled.data());
+    multiply_rows(dense->directions_t, dense->directions, d_, padded, scaled.data(), n, x);
     return;
   }
   std::vector<float> whole(n * padded);

@@ -178,9 +178,17 @@ void IvfScan::prefetch_list(size_t list) const {
     return;
   }
   constexpr size_t prefetched_bytes = 4096;  // the hardware goes on from there
+  constexpr size_t prefetched_ids = 512;
   const size_t bytes = std::min(store.block_bytes() * store.blocks(), prefetched_bytes);
   for (size_t at = 0; at < bytes; at += cache_line) {
     __builtin_prefetch(store.block(0) + at);
+  }
+  if (params_.filter != nullptr && masks_ == nullptr) {  // its ids are asked about
+    const IdArray& ids = file_.ids(list);
+    for (size_t i = 0; i < std::min(ids.size(), prefetched_ids);
+         i += cache_line / sizeof(int32_t)) {
+      ids.prefetch(i);
+    }
   }
 }
 

@@ -108,6 +108,29 @@ TEST_P(FrameKernel, MatrixVectorHasTheBitsOfMatrixBlock) {
   }
 }
 
+TEST_P(FrameKernel, HalfMatrixVectorHasTheBitsOfTheWidenedMatrix) {
+  for (const Shape& shape : shapes) {
+    std::vector<uint16_t> halves;
+    Floats wide;
+    for (const float v : test_data::gaussian(shape.cols, shape.rows, 11, 0.1F)) {
+      halves.push_back(float_to_half(v));
+      wide.push_back(half_to_float(halves.back()));
+    }
+    // The least and the largest halves, of either sign, and both zeros.
+    const std::vector<uint16_t> edges = {0x0000, 0x8000, 0x0001, 0x83FF, 0x0400, 0x7BFF, 0xFBFF};
+    for (size_t i = 0; i < std::min(edges.size(), halves.size()); ++i) {
+      halves[i] = edges[i];
+      wide[i] = half_to_float(edges[i]);
+    }
+    const Floats x = test_data::gaussian(1, shape.cols, 12);
+    Floats expected(shape.rows);
+    Floats found(shape.rows);
+    kernels().matrix_vector(wide.data(), shape.rows, shape.cols, x.data(), expected.data());
+    kernels().half_matrix_vector(halves.data(), shape.rows, shape.cols, x.data(), found.data());
+    ASSERT_TRUE(same_bits(found, expected)) << shape.rows << " x " << shape.cols;
+  }
+}
+
 TEST_P(FrameKernel, MatrixVectorsHasTheBitsOfMatrixVector) {
   for (const Shape& shape : {Shape{64, 1}, {64, 100}, {128, 129}, {192, 3}, {33, 20}, {1, 1}}) {
     const Floats mt = test_data::gaussian(shape.cols, shape.rows, 9);

@@ -41,22 +41,22 @@ void search(benchmark::State& state, const std::string& path, const Choice& choi
   const tools::Dataset& data = dataset(path);
   const auto metric = data.metric() == Metric::l2 ? faiss::METRIC_L2 : faiss::METRIC_INNER_PRODUCT;
   IndexRotorQuant index(static_cast<int>(data.d), choice.bits, choice.learned, metric);
-  index.train(static_cast<faiss::Index::idx_t>(data.n), data.base.data());
-  index.add(static_cast<faiss::Index::idx_t>(data.n), data.base.data());
+  index.train(static_cast<idx_t>(data.n), data.base.data());
+  index.add(static_cast<idx_t>(data.n), data.base.data());
 
   SearchStats stats;
   SearchParametersRotorQuant params;
   params.stats = &stats;
   params.threads = 1;
   std::vector<float> distances(data.query_count * k);
-  std::vector<faiss::Index::idx_t> ids(data.query_count * k);
+  std::vector<idx_t> ids(data.query_count * k);
   const size_t a_call = batch ? data.query_count : 1;
   double seconds = 0.0;
   for (auto _ : state) {
     const double before = seconds_now();
     for (size_t q = 0; q < data.query_count; q += a_call) {
-      index.search(static_cast<faiss::Index::idx_t>(a_call), data.queries.data() + q * data.d,
-                   static_cast<faiss::Index::idx_t>(k), distances.data(), ids.data(), &params);
+      index.search(static_cast<idx_t>(a_call), data.queries.data() + q * data.d,
+                   static_cast<idx_t>(k), distances.data(), ids.data(), &params);
     }
     seconds += seconds_now() - before;
   }

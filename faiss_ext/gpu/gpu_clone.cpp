@@ -25,6 +25,7 @@ using IndexPtr = std::unique_ptr<faiss::Index>;
 template <class ToGpu>
 IndexPtr clone_to_gpu(const faiss::Index* index, const ToGpu& to_gpu) {
   size_t moved = 0;
+  // clang-tidy loses track of a pointer that becomes one to its base: NOLINTBEGIN(*NewDeleteLeaks)
   IndexPtr copy = clone_index(index, [&](const faiss::Index& part) -> IndexPtr {
     if (const auto* flat = dynamic_cast<const IndexRotorQuant*>(&part)) {
       ++moved;
@@ -40,6 +41,7 @@ IndexPtr clone_to_gpu(const faiss::Index* index, const ToGpu& to_gpu) {
                   typeid(part).name());
     return nullptr;
   });
+  // NOLINTEND(*NewDeleteLeaks)
   require_faiss(moved > 0, "index_cpu_to_gpu: index", "rotor-quantized codes somewhere in it",
                 typeid(*index).name());
   return copy;

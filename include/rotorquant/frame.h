@@ -59,12 +59,21 @@ class RotorLayers {
   std::vector<float> matrices_;
 };
 
-/// A pair of linear maps with <G a, F b> = <a, b>, held as P x d matrices, row-major.
+/// A pair of linear maps with <G a, F b> = <a, b>: F = D V and G = D^-1 V, with V a P x d matrix,
+/// row-major, and D a diagonal.
 struct DenseFrame {
   std::vector<float> data_map;    ///< F
-  std::vector<float> query_map;   ///< G; the inverse of F is G^T
-  std::vector<float> data_map_t;  ///< F^T and G^T (d x P): one vector's product runs down columns
-  std::vector<float> query_map_t;
+  std::vector<float> directions;  ///< V
+  /// V^T (d x P); the inverse of F is V^T D^-1.
+  std::vector<float> directions_t;
+  /// V^T in fp16, where V is exact in it, else empty. One query's product with V runs down columns,
+  /// and in a large dimension at the speed of memory.
+  std::vector<uint16_t> half_directions_t;
+  std::vector<float> query_scale;  ///< the diagonal of D^-1; empty: all 1
+
+  /// G (P x d) and F^-1 (d x P) as matrices of their own, for other implementations.
+  std::vector<float> query_map() const;
+  std::vector<float> inverse_map() const;
 };
 
 struct LearnedFrameParams {

@@ -132,12 +132,48 @@ void matrix_block(const float* m, size_t rows, size_t cols, const float* x, floa
   }
 }
 
+/// 16 IEEE halves as floats; finite ones.
+RQ_INLINE LaneFloat load_lanes(const uint16_t* p) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<LaneFloat>(
+      _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+#elif defined(__AVX2__)
+  LaneFloat v;
+  for (size_t i = 0; i < 2; ++i) {
+    const auto* eight = reinterpret_cast<const __m128i*>(p + 8 * i);
+    v.part[i] = _mm256_cvtph_ps(_mm_loadu_si128(eight));
+  }
+  return v;
+#elif defined(RQ_NEON)
+  LaneFloat v;
+  for (size_t i = 0; i < 4; ++i) {
+    v.part[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i)));
+  }
+  return v;
+#else
+  uint32_t bits[lanes];
+  for (size_t lane = 0; lane < lanes; ++lane) {  // the bias is moved by a product, exactly
+    const uint32_t magnitude = (p[lane] & 0x7FFFU) << 13U;
+    float scaled;
+    __builtin_memcpy(&scaled, &magnitude, sizeof(scaled));
+    scaled *= 0x1p112F;
+    __builtin_memcpy(&bits[lane], &scaled, sizeof(scaled));
+    bits[lane] |= (p[lane] & 0x8000U) << 16U;
+  }
+  LaneFloat v;
+  __builtin_memcpy(&v, bits, sizeof(v));
+  return v;
+#endif
+}
+
 /// Columns that a pass down the rows adds up together: streams that a prefetcher can follow.
 constexpr size_t columns_per_pass = 8;
 
-/// y[row] += the products with columns first .. first + count - 1, in their order.
-RQ_INLINE void add_columns(const float* mt, size_t rows, size_t first, size_t count, const float* x,
-                           float* y) {
+/// y[row] += the products with columns first .. first + count - 1, in their order. Number: float,
+/// or uint16_t for halves.
+template <class Number>
+RQ_INLINE void add_columns(const Number* mt, size_t rows, size_t first, size_t count,
+                           const float* x, float* y) {
   size_t row = 0;
   for (; row + lanes <= rows; row += lanes) {
     LaneFloat s = load_lanes(y + row);
@@ -147,25 +183,35 @@ RQ_INLINE void add_columns(const float* mt, size_t rows, size_t first, size_t co
     store_lanes(y + row, s);
   }
   if (row < rows) {
-    const size_t left = (rows - row) * sizeof(float);
+    const size_t left = rows - row;
     LaneFloat s{};
-    __builtin_memcpy(&s, y + row, left);
+    __builtin_memcpy(&s, y + row, left * sizeof(float));
     for (size_t j = first; j < first + count; ++j) {
-      LaneFloat column{};
-      __builtin_memcpy(&column, mt + j * rows + row, left);
-      s = multiply_add(x[j], column, s);
+      Number column[lanes] = {};
+      __builtin_memcpy(column, mt + j * rows + row, left * sizeof(Number));
+      s = multiply_add(x[j], load_lanes(column), s);
     }
-    __builtin_memcpy(y + row, &s, left);
+    __builtin_memcpy(y + row, &s, left * sizeof(float));
   }
 }
 
-void matrix_vector(const float* mt, size_t rows, size_t cols, const float* x, float* y) {
+template <class Number>
+RQ_INLINE void multiply_vector(const Number* mt, size_t rows, size_t cols, const float* x,
+                               float* y) {
   __builtin_memset(y, 0, rows * sizeof(float));
   size_t first = 0;
   for (; first + columns_per_pass <= cols; first += columns_per_pass) {
     add_columns(mt, rows, first, columns_per_pass, x, y);
   }
   add_columns(mt, rows, first, cols - first, x, y);
+}
+
+void matrix_vector(const float* mt, size_t rows, size_t cols, const float* x, float* y) {
+  multiply_vector(mt, rows, cols, x, y);
+}
+
+void half_matrix_vector(const uint16_t* mt, size_t rows, size_t cols, const float* x, float* y) {
+  multiply_vector(mt, rows, cols, x, y);
 }
 
 /// Vectors and registers of rows that share their loads in matrix_vectors: accumulators that fit.

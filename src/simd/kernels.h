@@ -135,7 +135,10 @@ struct KernelTable {
   /// y (rows) = m x for one vector, m given as its transpose mt (cols x rows): the same sums in
   /// the same order as matrix_block.
   void (*matrix_vector)(const float* mt, size_t rows, size_t cols, const float* x, float* y);
-  /// n vectors of it: x + v * x_stride makes y + v * y_stride, each as by itself.
+  /// The same with a matrix of IEEE halves, all finite, each widened first.
+  void (*half_matrix_vector)(const uint16_t* mt, size_t rows, size_t cols, const float* x,
+                             float* y);
+  /// n vectors of matrix_vector: x + v * x_stride makes y + v * y_stride, each as by itself.
   void (*matrix_vectors)(const float* mt, size_t rows, size_t cols, const float* x, size_t x_stride,
                          size_t n, float* y, size_t y_stride);
 

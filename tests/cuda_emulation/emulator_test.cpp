@@ -9,6 +9,7 @@
 #include "cuda/device.h"
 #include "cuda/internals.h"
 #include "gpu/gpu_test.h"
+#include "gpu/lists_test_data.h"
 
 namespace rotorquant::gpu {
 namespace {
@@ -109,6 +110,12 @@ TEST_P(EverySchedule, ResultsDoNotDependOnTheOrderOfThreads) {
       EXPECT_EQ(stores.on_gpu(queries, 10, {}, options), expected);
     }
   }
+  const Lists lists(codec_params(21, 4, true), 900, 8);
+  for (const size_t capacity : {0, 64}) {
+    GpuSearchOptions options;
+    options.candidate_capacity = capacity;
+    lists.expect_same(10, 5, {}, options);
+  }
   const Floats x = clustered(70, 21, 5, 11);
   Bytes codes(70 * stores.codec.code_bytes());
   stores.gpu_codec.encode(x.data(), 70, codes.data());
@@ -184,6 +191,9 @@ TEST(Emulator, ArraysOnTheDevice) {
   Buffer<uint8_t> codes(device, 5 * stores.codec.code_bytes());
   stores.gpu_codec.encode(x.data(), 5, codes.data());
   EXPECT_EQ(codes.read(), stores.encoded_on_cpu(queries));
+  const Lists lists(codec_params(21, 3, true), 400, 6);
+  search(lists.gpu, x.data(), 5, 6, nullptr, 4, {}, distances.data(), ids.data());
+  expect_close(lists.on_cpu(queries, 6, 4), {distances.read(), ids.read()}, list_rounding);
   Floats bad = queries;
   bad[21 + 3] = INFINITY;
   const auto bad_x = Buffer<float>::of(device, bad);

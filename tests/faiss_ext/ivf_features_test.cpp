@@ -63,6 +63,31 @@ TEST(IvfSearchParameters, FaissFieldsAndOurs) {
   EXPECT_THAT(message_of([&] { search(*index, queries, 10, &ours); }), HasSubstr("levels"));
 }
 
+TEST(IvfSearchParameters, FieldsThatAreNotServedAreRefused) {
+  const auto index = filled_ivf(d, "IVF20,RQ4", n);
+  const auto message = [&](const auto& params) {
+    return message_of([&] { search(*index, vectors(1, d, 3), 3, &params); });
+  };
+  const auto test = [&]<class Params>(const Params& unset) {
+    if constexpr (requires { unset.ensure_topk_full; }) {
+      EXPECT_EQ(message(unset), "");
+      Params params;
+      params.max_lists_num = 3;
+      EXPECT_THAT(message(params), HasSubstr("max_lists_num"));
+      params = Params();
+      params.ensure_topk_full = true;
+      EXPECT_THAT(message(params), HasSubstr("ensure_topk_full"));
+      params = Params();
+      params.max_empty_result_buckets = 2;
+      EXPECT_THAT(message(params), HasSubstr("max_empty_result_buckets"));
+    } else {
+      GTEST_SKIP() << "this FAISS has none of them";
+    }
+  };
+  test(faiss::SearchParametersIVF());
+  test(SearchParametersIVFRotorQuant());
+}
+
 TEST(IvfSearchParameters, MaxCodesEndsTheVisit) {
   const auto index = filled_ivf(d, "IVF20,RQ4", n);
   const Floats queries = vectors(10, d, 3);

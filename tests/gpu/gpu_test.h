@@ -11,21 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "on_device.h"
 #include "rotorquant/gpu.h"
 #include "test_data.h"
 
 namespace rotorquant::test_data {
-
-/// Skips, by name, where there is no device: it must not look as if it had passed.
-template <class Base = testing::Test>
-class OnDevice : public Base {
- protected:
-  void SetUp() override {
-    if (gpu_device_count() == 0) {
-      GTEST_SKIP() << "no CUDA device";
-    }
-  }
-};
 
 struct Answers {
   Floats distances;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # cmake -P: installs BUILD_DIR into a fresh folder, then configures, builds and runs the consumer
-# project against it. Moving the installed tree first shows that it holds no path to itself.
+# project against it, and against the FAISS of FAISS_DIR (where that has a CMake package; otherwise the
+# system's). Moving the installed tree first shows that it holds no path to itself.
 cmake_minimum_required(VERSION 3.22)
 
 function(run)
@@ -15,7 +16,7 @@ file(REMOVE_RECURSE ${WORK_DIR})
 run(${CMAKE_COMMAND} --install ${BUILD_DIR} --config ${CONFIG} --prefix ${WORK_DIR}/installed)
 file(RENAME ${WORK_DIR}/installed ${WORK_DIR}/moved)
 run(${CMAKE_COMMAND} -S ${SOURCE_DIR} -B ${WORK_DIR}/build -G ${GENERATOR}
-    -DCMAKE_PREFIX_PATH=${WORK_DIR}/moved -DCMAKE_BUILD_TYPE=${CONFIG}
+    -DCMAKE_PREFIX_PATH=${WORK_DIR}/moved -Dfaiss_DIR=${FAISS_DIR} -DCMAKE_BUILD_TYPE=${CONFIG}
     -DCMAKE_CXX_COMPILER=${CXX_COMPILER} -DCMAKE_CXX_FLAGS=${CXX_FLAGS}
     -DROTORQUANT_VERSION=${VERSION})
 run(${CMAKE_COMMAND} --build ${WORK_DIR}/build --config ${CONFIG})

@@ -52,11 +52,11 @@ TEST(Memory, AddingInBlocksNeverHoldsTheStoreTwice) {
   }
   IndexRotorQuant index(dim, 3);
   index.encode_effort = EncodeEffort::fast;
-  index.add(static_cast<faiss::Index::idx_t>(rows), block.data());  // whatever threads keep
+  index.add(static_cast<idx_t>(rows), block.data());  // whatever threads keep
   ASSERT_TRUE(forget_peak());
   const size_t before = process_bytes("VmRSS");
   for (size_t i = 1; i < adds; ++i) {
-    index.add(static_cast<faiss::Index::idx_t>(rows), block.data());
+    index.add(static_cast<idx_t>(rows), block.data());
   }
   const size_t final_bytes = adds * rows * index.sa_code_size();
   const size_t block_bytes = rows * dim * sizeof(float);

@@ -10,7 +10,10 @@ import pytest
 
 import rotorquant
 
-gpu = pytest.importorskip("rotorquant.gpu", reason="a package built without CUDA", exc_type=ImportError)
+try:
+    from rotorquant import gpu
+except ImportError as error:
+    pytest.skip(str(error), allow_module_level=True)
 if gpu.device_count() == 0:
     pytest.skip("no CUDA device", allow_module_level=True)
 

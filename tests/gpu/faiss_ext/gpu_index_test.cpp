@@ -10,17 +10,13 @@
 #include "faiss_ext/gpu/gpu_clone.h"
 #include "faiss_ext/index_factory.h"
 #include "faiss_ext/test_data.h"
+#include "gpu/on_device.h"
 
 namespace rotorquant {
 namespace {
 
-class GpuIndexTest : public testing::TestWithParam<const char*> {
+class GpuIndexTest : public test_data::OnDevice<testing::TestWithParam<const char*>> {
  protected:
-  void SetUp() override {
-    if (gpu_device_count() == 0) {
-      GTEST_SKIP() << "no CUDA device";
-    }
-  }
   /// A filled index of the CPU's.
   static std::unique_ptr<faiss::Index> filled(const std::string& description,
                                               faiss::MetricType metric = faiss::METRIC_L2) {
@@ -76,20 +72,15 @@ TEST_P(GpuIndexTest, SeveralDevices) {
 INSTANTIATE_TEST_SUITE_P(Trees, GpuIndexTest,
                          testing::Values("RQ3", "RQ1", "RQ6mse", "IDMap,RQ3", "IDMap2,RQ4",
                                          "PCA16,RQ4", "RQ2,RFlat", "RQ2,Refine(RQ6)"),
-                         [](const auto& tree) {
-                           std::string name = tree.param;
-                           std::replace_if(
-                               name.begin(), name.end(),
-                               [](char c) { return std::isalnum(c) == 0; }, '_');
-                           return name;
-                         });
+                         test_data::tree_name);
 
 /// A CPU index and its copy on the device.
-class GpuIndexPair : public testing::Test {
+class GpuIndexPair : public test_data::OnDevice<> {
  protected:
   void SetUp() override {
-    if (gpu_device_count() == 0) {
-      GTEST_SKIP() << "no CUDA device";
+    OnDevice::SetUp();
+    if (IsSkipped()) {
+      return;
     }
     train(cpu, vectors(300, 24, 1));
     add(cpu, vectors(500, 24, 2));

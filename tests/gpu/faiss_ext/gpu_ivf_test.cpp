@@ -9,6 +9,7 @@
 #include "faiss_ext/gpu/gpu_clone.h"
 #include "faiss_ext/index_parameters.h"
 #include "faiss_ext/ivf_test_data.h"
+#include "gpu/on_device.h"
 
 namespace rotorquant {
 namespace {
@@ -62,14 +63,7 @@ std::unique_ptr<faiss::Index> filled(const std::string& description, faiss::Metr
   return index;
 }
 
-class GpuIvfTree : public testing::TestWithParam<const char*> {
- protected:
-  void SetUp() override {
-    if (gpu_device_count() == 0) {
-      GTEST_SKIP() << "no CUDA device";
-    }
-  }
-};
+class GpuIvfTree : public test_data::OnDevice<testing::TestWithParam<const char*>> {};
 
 TEST_P(GpuIvfTree, ThereAndBack) {
   for (const auto metric : {faiss::METRIC_L2, faiss::METRIC_INNER_PRODUCT}) {
@@ -106,20 +100,15 @@ INSTANTIATE_TEST_SUITE_P(Trees, GpuIvfTree,
                          testing::Values("IVF6,RQ3", "IVF6,RQ1", "IVF6,RQ6mse", "IVF6_HNSW8,RQ3",
                                          "IDMap,IVF6,RQ3", "IDMap2,IVF6,RQ4", "PCA16,IVF6,RQ4",
                                          "IVF6,RQ2,RFlat"),
-                         [](const auto& tree) {
-                           std::string name = tree.param;
-                           std::replace_if(
-                               name.begin(), name.end(),
-                               [](char c) { return std::isalnum(c) == 0; }, '_');
-                           return name;
-                         });
+                         test_data::tree_name);
 
 /// A CPU index and its copy on the device.
-class GpuIvfPair : public testing::Test {
+class GpuIvfPair : public test_data::OnDevice<> {
  protected:
   void SetUp() override {
-    if (gpu_device_count() == 0) {
-      GTEST_SKIP() << "no CUDA device";
+    OnDevice::SetUp();
+    if (IsSkipped()) {
+      return;
     }
     cpu = filled_ivf(24, "IVF6,RQ3", 500);
     cpu->nprobe = 3;
