@@ -117,7 +117,7 @@ def _ivf():
     scaled = tuple(
         {"nprobe": nprobe, "refine_error_scale": scale}
         for scale in (1.0, 1.5, 2.0)
-        for nprobe in (4, 8, 16, 24, 32, 48, 64, 96, 128)
+        for nprobe in (4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
     )
     for bits in (4, 6, 8):
         for kind in ("RQ", "ORQ"):

@@ -87,27 +87,6 @@ RQ_INLINE void sum_block(const uint8_t* block, size_t padded_quads, const uint8_
 
 }  // namespace
 
-const KernelTable avx512bw_kernels = {
-    "avx512bw",
-    ScanLayout::row_per_quad,
-    rotor_forward,
-    rotor_inverse,
-    matrix_block,
-    matrix_vector,
-    half_matrix_vector,
-    matrix_vectors,
-    encode_block,
-    scan_table,
-    block_minima,
-    select,
-    block_bounds,
-    block_sums,
-    scan_plane,
-    refine,
-    score,
-    score_codes,
-    score_two_levels,
-    decode_levels,
-};
+const KernelTable avx512bw_kernels = RQ_KERNEL_TABLE("avx512bw", row_per_quad);
 
 }  // namespace rotorquant::simd

@@ -84,27 +84,6 @@ void score_two_levels(const RefineView& view, size_t padded_quads, const StoredC
 
 }  // namespace
 
-const KernelTable avx512vbmi_kernels = {
-    "avx512vbmi",
-    ScanLayout::dword_per_vector,
-    rotor_forward,
-    rotor_inverse,
-    matrix_block,
-    matrix_vector,
-    half_matrix_vector,
-    matrix_vectors,
-    encode_block,
-    scan_table,
-    block_minima,
-    select,
-    block_bounds,
-    block_sums,
-    scan_plane,
-    refine,
-    score,
-    score_codes,
-    score_two_levels,
-    decode_levels,
-};
+const KernelTable avx512vbmi_kernels = RQ_KERNEL_TABLE("avx512vbmi", dword_per_vector);
 
 }  // namespace rotorquant::simd

@@ -123,27 +123,6 @@ RQ_INLINE void append_within(const float* bounds, float limit, uint64_t allowed,
 
 }  // namespace
 
-const KernelTable neon_kernels = {
-    "neon",
-    ScanLayout::row_per_quad,
-    rotor_forward,
-    rotor_inverse,
-    matrix_block,
-    matrix_vector,
-    half_matrix_vector,
-    matrix_vectors,
-    encode_block,
-    scan_table,
-    block_minima,
-    select,
-    block_bounds,
-    block_sums,
-    scan_plane,
-    refine,
-    score,
-    score_codes,
-    score_two_levels,
-    decode_levels,
-};
+const KernelTable neon_kernels = RQ_KERNEL_TABLE("neon", row_per_quad);
 
 }  // namespace rotorquant::simd

@@ -14,27 +14,6 @@ namespace {
 
 }  // namespace
 
-const KernelTable scalar_kernels = {
-    "scalar",
-    ScanLayout::row_per_quad,
-    rotor_forward,
-    rotor_inverse,
-    matrix_block,
-    matrix_vector,
-    half_matrix_vector,
-    matrix_vectors,
-    encode_block,
-    scan_table,
-    block_minima,
-    select,
-    block_bounds,
-    block_sums,
-    scan_plane,
-    refine,
-    score,
-    score_codes,
-    score_two_levels,
-    decode_levels,
-};
+const KernelTable scalar_kernels = RQ_KERNEL_TABLE("scalar", row_per_quad);
 
 }  // namespace rotorquant::simd

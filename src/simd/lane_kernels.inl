@@ -6,3 +6,12 @@
 #include "simd/refine.inl"
 #include "simd/scan_table.inl"
 #include "simd/score.inl"
+
+/// A kernel set of the functions that the including file brings, in the order of KernelTable.
+#define RQ_KERNEL_TABLE(name, layout)                                                       \
+  {                                                                                         \
+    name, ScanLayout::layout, rotor_forward, rotor_inverse, matrix_block, matrix_vector,    \
+        half_matrix_vector, matrix_vectors, encode_block, scan_table, block_minima, select, \
+        block_bounds, block_sums, scan_plane, refine, score, score_codes, score_two_levels, \
+        decode_levels                                                                       \
+  }

@@ -100,6 +100,9 @@ TEST_P(RoundTrips, AnswersAreTheSameAfterLoading) {
 }
 
 TEST_P(RoundTrips, EmptyIndexes) {
+  if (ROTORQUANT_FAISS_VERSION >= 11402 && std::string(GetParam()).starts_with("ITQ")) {
+    GTEST_SKIP() << "FAISS writes an untrained ITQTransform, but from 1.14.2 on does not read it";
+  }
   auto index = index_factory(static_cast<int>(d), GetParam());
   const auto loaded = deserialize_index(serialize_index(index.get()));
   EXPECT_EQ(loaded->ntotal, 0);

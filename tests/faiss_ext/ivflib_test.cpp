@@ -39,8 +39,9 @@ class IvfLib : public testing::TestWithParam<faiss::MetricType> {
 };
 
 TEST_P(IvfLib, SearchAndRangeSearchWithParameters) {
-  faiss::SearchParametersIVF params;
+  SearchParametersIVFRotorQuant params;
   params.nprobe = 9;
+  params.refine_error_scale = 1e6F;  // no distance is a bound: scanners know none
   const Answer expected = search(*index_, queries_, 10, &params);
   Answer found{Floats(nq * 10), Ids(nq * 10)};
   faiss::ivflib::search_with_parameters(index_.get(), nq, queries_.data(), 10,

@@ -189,7 +189,7 @@ TEST_F(GpuListsCase, RangeSearch) {
           ASSERT_EQ(received[q].size(), expected[q].size()) << q;
           for (size_t i = 0; i < expected[q].size(); ++i) {
             EXPECT_EQ(received[q][i].id, expected[q][i].id);
-            EXPECT_NEAR(received[q][i].distance, expected[q][i].distance, list_rounding * 100.0F);
+            EXPECT_NEAR(received[q][i].distance, expected[q][i].distance, list_rounding * 10.0F);
           }
         }
       }

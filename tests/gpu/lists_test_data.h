@@ -14,7 +14,7 @@ namespace rotorquant::test_data {
 
 /// Centroids are multiplied with queries in fused steps on the device, and so on the CPU but for
 /// its scalar kernels; everything else is integers or has one order.
-constexpr float list_rounding = 2e-6F;
+constexpr float list_rounding = 1e-5F;
 
 /// Inverted lists on both sides, with the same codes.
 struct Lists {

@@ -216,7 +216,7 @@ TEST(Json, IsOneLineWithNullForWhatIsUnknown) {
 TEST(Json, SurvivesNamesThatAreNotUtf8) {
   EvalResult result = some_result();
   result.dataset = "a\"b\\c\xff";
-  EXPECT_NO_THROW(nlohmann::json::parse(to_json(result)));
+  EXPECT_TRUE(nlohmann::json::accept(to_json(result)));
 }
 
 TEST(Table, RowsAlignWithTheHeader) {
