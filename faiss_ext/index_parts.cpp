@@ -227,9 +227,10 @@ uint64_t SelectorFilter::allowed(int64_t first, size_t count) const {
 }
 
 std::unique_ptr<SelectorFilter> filter_of(const faiss::SearchParameters* params) {
-  return params != nullptr && params->sel != nullptr
-             ? std::make_unique<SelectorFilter>(*params->sel)
-             : nullptr;
+  if (params == nullptr || params->sel == nullptr) {
+    return nullptr;
+  }
+  return std::make_unique<SelectorFilter>(*params->sel);
 }
 
 FlatCall::FlatCall(const IndexRotorQuant& index, const faiss::SearchParameters* faiss_params)

@@ -258,10 +258,15 @@ CodecQuery Codec::prepare(const float* query) const {
 
 void Codec::prepare(const float* queries, size_t n, CodecQuery* prepared) const {
   require(is_trained(), "codec", "a trained codec", "an untrained one");
+  std::vector<float> in_frame(n * padded_dim(params_.d));
+  frame_.apply_query(queries, n, in_frame.data());
+  prepare_framed(in_frame, n, prepared);
+}
+
+void Codec::prepare_framed(const std::vector<float>& in_frame, size_t n,
+                           CodecQuery* prepared) const {
   const size_t dims = padded_dim(params_.d);
   const size_t padded = rounded_up(dims, query_padding);
-  std::vector<float> in_frame(n * dims);
-  frame_.apply_query(queries, n, in_frame.data());
   std::vector<float> in_sign_map;
   if (layout_.signs) {
     in_sign_map.resize(n * dims);
@@ -280,6 +285,14 @@ void Codec::prepare(const float* queries, size_t n, CodecQuery* prepared) const 
     }
     CodecAccess::fix_query(*this, query.frame_query, query.sign_query, query.fixed);
   }
+}
+
+CodecQuery CodecAccess::framed_offset(const Codec& codec, const float* offset) {
+  std::vector<float> in_frame(padded_dim(codec.dim()));
+  codec.frame().apply_query_map(offset, 1, in_frame.data());
+  CodecQuery framed;
+  codec.prepare_framed(in_frame, 1, &framed);
+  return framed;
 }
 
 float Codec::estimate(const CodecQuery& query, const uint8_t* code, size_t levels,

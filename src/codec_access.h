@@ -117,6 +117,8 @@ struct ScanTable {
 
 class CodecAccess {
  public:
+  /// A list's offset as a query, in the rounding that files rely on (Frame::apply_query_map).
+  static CodecQuery framed_offset(const Codec& codec, const float* offset);
   static simd::EncodeView encode_view(const Codec& codec);
   static simd::RefineView refine_view(const Codec& codec, const CodecQuery& query, size_t levels);
   /// Rounds a query (of the padding that CodecQuery has) to what the refine multiplies with.

@@ -60,13 +60,6 @@ void multiply_rows(const std::vector<float>& m, const std::vector<float>& mt, si
   }
 }
 
-/// Row i of y (n x scale.size()) times scale, number by number; nothing where scale is empty.
-void scale_rows(const std::vector<float>& scale, size_t n, float* y) {
-  for (size_t i = 0; i < n && !scale.empty(); ++i, y += scale.size()) {
-    std::transform(scale.begin(), scale.end(), y, y, [](float s, float v) { return s * v; });
-  }
-}
-
 using RotorKernel = void (*)(const simd::RotorLayersView&, float*, float*);
 
 void run_layers(const RotorLayers& layers, RotorKernel kernel, const float* x, size_t n, float* y) {
@@ -158,24 +151,6 @@ void RotorLayers::invert(const float* y, size_t n, float* x) const {
   run_layers(*this, simd::active_kernels().rotor_inverse, y, n, x);
 }
 
-std::vector<float> DenseFrame::query_map() const {
-  std::vector<float> map = directions;
-  const size_t d = query_scale.empty() ? 0 : map.size() / query_scale.size();
-  for (size_t i = 0; i < query_scale.size(); ++i) {
-    for (size_t j = 0; j < d; ++j) {
-      map[i * d + j] *= query_scale[i];
-    }
-  }
-  return map;
-}
-
-std::vector<float> DenseFrame::inverse_map() const {
-  std::vector<float> map = directions_t;
-  const size_t rows = query_scale.empty() ? 0 : map.size() / query_scale.size();
-  scale_rows(query_scale, rows, map.data());
-  return map;
-}
-
 Frame Frame::rotor_layers(size_t d, uint64_t seed, size_t layers) {
   require(d >= 1, "d", "at least 1", d);
   Frame frame;
@@ -232,30 +207,32 @@ Frame Frame::learned(const float* x, size_t n, size_t d, const LearnedFrameParam
 void Frame::build_dense() {
   DenseFrame dense;
   const size_t padded = this->padded();
-  dense.directions.assign(padded * d_, 0.0F);
+  dense.data_map.assign(padded * d_, 0.0F);
   if (kind_ == FrameKind::haar) {
     // d of the P columns of a Haar rotation of R^P: an isometry into R^P.
     const std::vector<float> rotation = haar_rotation(padded, seed_);
     for (size_t i = 0; i < padded; ++i) {
       for (size_t j = 0; j < d_; ++j) {
-        dense.directions[i * d_ + j] = rotation[i * padded + j];
+        dense.data_map[i * d_ + j] = rotation[i * padded + j];
       }
     }
-    dense.data_map = dense.directions;
+    dense.query_map = dense.data_map;
   } else {
-    dense.data_map.assign(padded * d_, 0.0F);
+    dense.query_map.assign(padded * d_, 0.0F);
+    dense.directions.assign(padded * d_, 0.0F);
     dense.query_scale.resize(padded);
     for (size_t i = 0; i < padded; ++i) {
       for (size_t j = 0; j < d_; ++j) {
         const float v = half_to_float(eigenvectors_[i * d_ + j]);
         dense.directions[i * d_ + j] = v;
         dense.data_map[i * d_ + j] = v * weights_[i];
+        dense.query_map[i * d_ + j] = v / weights_[i];
       }
       dense.query_scale[i] = 1.0F / weights_[i];
     }
     dense.half_directions_t = transposed(eigenvectors_, padded, d_);
   }
-  dense.directions_t = transposed(dense.directions, padded, d_);
+  dense.query_map_t = transposed(dense.query_map, padded, d_);
   map_ = std::move(dense);
 }
 
@@ -303,15 +280,26 @@ void Frame::apply_query(const float* x, size_t n, float* y) const {
                                                 x + i * d_, y + i * padded());
     }
   }
-  scale_rows(dense.query_scale, n, y);
+  for (size_t i = 0; i < n; ++i, y += padded()) {
+    std::transform(dense.query_scale.begin(), dense.query_scale.end(), y, y,
+                   [](float scale, float v) { return scale * v; });
+  }
+}
+
+void Frame::apply_query_map(const float* x, size_t n, float* y) const {
+  if (kind_ != FrameKind::learned) {
+    apply(x, n, y);
+    return;
+  }
+  const auto& dense = std::get<DenseFrame>(map_);
+  multiply_rows(dense.query_map, dense.query_map_t, padded(), d_, x, n, y);
 }
 
 void Frame::invert(const float* y, size_t n, float* x) const {
   const size_t padded = this->padded();
   if (const auto* dense = std::get_if<DenseFrame>(&map_)) {
-    std::vector<float> scaled(y, y + n * padded);
-    scale_rows(dense->query_scale, n, scaled.data());
-    multiply_rows(dense->directions_t, dense->directions, d_, padded, scaled.data(), n, x);
+    // F^-1 = G^T, whose transpose is G itself.
+    multiply_rows(dense->query_map_t, dense->query_map, d_, padded, y, n, x);
     return;
   }
   std::vector<float> whole(n * padded);

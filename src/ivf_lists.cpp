@@ -99,7 +99,7 @@ void IvfGeometry::centroid(size_t list, float* to) const {
 CodecQuery IvfGeometry::framed_offset(size_t list) const {
   std::vector<float> difference(dim());
   offset(list, difference.data());
-  return codec_->prepare(difference.data());
+  return CodecAccess::framed_offset(*codec_, difference.data());
 }
 
 void IvfGeometry::block_products(const float* centred, size_t n, size_t block, float* products,

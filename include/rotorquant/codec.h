@@ -173,6 +173,8 @@ class Codec {
   /// Checks params and builds what follows from them; an oblivious codec still lacks statistics.
   void build(const CodecParams& params);
   void finish();
+  /// Queries from what the frame made of them (n x P).
+  void prepare_framed(const std::vector<float>& in_frame, size_t n, CodecQuery* prepared) const;
   void calibrate(const float* residuals, size_t n);
 };
 

@@ -59,21 +59,17 @@ class RotorLayers {
   std::vector<float> matrices_;
 };
 
-/// A pair of linear maps with <G a, F b> = <a, b>: F = D V and G = D^-1 V, with V a P x d matrix,
-/// row-major, and D a diagonal.
+/// A pair of linear maps with <G a, F b> = <a, b>, held as P x d matrices, row-major.
 struct DenseFrame {
-  std::vector<float> data_map;    ///< F
-  std::vector<float> directions;  ///< V
-  /// V^T (d x P); the inverse of F is V^T D^-1.
-  std::vector<float> directions_t;
-  /// V^T in fp16, where V is exact in it, else empty. One query's product with V runs down columns,
-  /// and in a large dimension at the speed of memory.
-  std::vector<uint16_t> half_directions_t;
-  std::vector<float> query_scale;  ///< the diagonal of D^-1; empty: all 1
+  std::vector<float> data_map;     ///< F
+  std::vector<float> query_map;    ///< G; the inverse of F is G^T
+  std::vector<float> query_map_t;  ///< G^T (d x P): one vector's product runs down columns
 
-  /// G (P x d) and F^-1 (d x P) as matrices of their own, for other implementations.
-  std::vector<float> query_map() const;
-  std::vector<float> inverse_map() const;
+  // Of learned frames, G = D^-1 V with D a diagonal and V exact in fp16: one query reads half the
+  // bytes, which in a large dimension is half the time.
+  std::vector<float> directions;            ///< V
+  std::vector<uint16_t> half_directions_t;  ///< V^T in fp16
+  std::vector<float> query_scale;           ///< the diagonal of D^-1
 };
 
 struct LearnedFrameParams {
@@ -108,6 +104,9 @@ class Frame {
   void apply_block(const float* x, size_t count, float* block, float* scratch) const;
   /// Queries: y = G x; the same shapes. Equal to apply unless the frame is learned.
   void apply_query(const float* x, size_t n, float* y) const;
+  /// The same by the matrix G itself, whose entries are rounded: what inverted lists fold their
+  /// centroids in with, and files rely on to the last bit.
+  void apply_query_map(const float* x, size_t n, float* y) const;
   /// x = F^-1 y (least squares where P > d). y: n x P, x: n x d.
   void invert(const float* y, size_t n, float* x) const;
 

@@ -71,8 +71,8 @@ CodecImpl::CodecImpl(DevicePtr on, Codec of, Space in)
   } else {
     const DenseFrame& dense = *codec.frame().as_dense();
     data_map = Buffer<float>::of(device, dense.data_map);
-    query_map = Buffer<float>::of(device, dense.query_map());
-    inverse = Buffer<float>::of(device, dense.inverse_map());
+    query_map = Buffer<float>::of(device, dense.query_map);
+    inverse = Buffer<float>::of(device, dense.query_map_t);
   }
   const auto table = [&](const float* from, size_t size) -> const float* {
     return tables.emplace_back(device, from, size).data();

@@ -195,7 +195,9 @@ TEST_F(GpuSearchCase, TiesGoToTheSmallerId) {
 TEST_F(GpuSearchCase, LearnedFrameWithinTolerance) {
   const Stores learned(codec_params(34, 3, true, FrameKind::learned), 3000);
   const Floats queries = learned.queries(8);
-  expect_close(learned.on_cpu(queries, 10), learned.on_gpu(queries, 10), 1e-5F);
+  // A last bit of q' can move its fixed point by a step, which is 1 / 32766 of the largest
+  // coordinate.
+  expect_close(learned.on_cpu(queries, 10), learned.on_gpu(queries, 10), 3e-5F);
 }
 
 TEST_F(GpuSearchCase, WritesDistancesAsAsked) {
