@@ -15,10 +15,6 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 /// Blocks of a list scanned before their survivors are refined: a long list has to lower the
 /// threshold for itself.
 constexpr size_t chunk_blocks = 32;
-/// What is lost beyond this is less than the lists not probed lose, at any number of bits.
-constexpr float widest_default_scale = 2.0F;
-/// The second bound is so much nearer that a wider margin costs little, and it loses nothing then.
-constexpr float second_scale_more = 1.0F;
 /// Vectors to choose the first refinements from, and how many those are, as multiples of k.
 constexpr size_t seed_pool_factor = 12;
 constexpr size_t seed_factor = 1;
@@ -46,7 +42,7 @@ IvfScan::IvfScan(const InvertedFile& file, const IvfSearchParams& params, const 
   const CodeLayout& layout = codec.layout();
   scan_is_all_ = layout.planes == 1 || params.levels == 1;
   error_scale_ = params.refine_error_scale < 0.0F
-                     ? std::min(codec.default_error_scale(), widest_default_scale)
+                     ? std::min(codec.default_error_scale(), widest_list_error_scale)
                      : params.refine_error_scale;
   if (params.levels != 0 || params.estimator != Estimator::rescaled) {
     scorer_.emplace(geometry_, params.levels, params.estimator);
@@ -56,7 +52,7 @@ IvfScan::IvfScan(const InvertedFile& file, const IvfSearchParams& params, const 
   has_second_bound_ = by_bound_ && !scorer_ && layout.levels > 2;
   if (has_second_bound_) {
     second_gain_ = CodecAccess::statistics(codec).prefix_gain[1];
-    second_scale_ = error_scale_ + second_scale_more;
+    second_scale_ = error_scale_ + second_error_scale_more;
     second_view_ = CodecAccess::refine_view(codec, CodecQuery{}, 2);
   }
   plane_.resize(file.codes(0).padded_quads() / 2);

@@ -110,7 +110,7 @@ void GpuIndexIVFRotorQuant::add_with_ids(idx_t n, const float* x, const idx_t* x
 std::vector<idx_t> GpuIndexIVFRotorQuant::asked_lists(size_t n, const float* x, size_t nprobe,
                                                       const faiss::SearchParameters* params) const {
   std::vector<idx_t> lists;
-  if (settings->coarse_from_geometry) {
+  if (settings->coarse_from_geometry && params == nullptr) {
     return lists;
   }
   const HostRows host(resources, x, n * static_cast<size_t>(d));

@@ -15,7 +15,7 @@ namespace {
 constexpr uint32_t visit_tiles = 64;
 /// As in src/ivf_scan.cpp: vectors to choose the first refinements from, and how many those are.
 constexpr size_t seed_pool_factor = 12;
-constexpr size_t seed_factor = 2;
+constexpr size_t seed_factor = 1;
 
 /// IvfScan::error_scale_, for margins of every kind.
 float error_scale(const Codec& codec, const SearchParams& params) {
