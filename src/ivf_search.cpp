@@ -306,14 +306,23 @@ class IvfSearcher {
 /// tables and thresholds to stay in L2.
 constexpr size_t most_queries = 512;
 
-/// Calls work(searcher with queries prepared, first query, how many, threads inside).
+/// Fewer where each of them keeps much: `kept` results and lists.
+size_t queries_at_once(size_t kept) {
+  constexpr size_t most_kept = size_t{1} << 20U;
+  return std::clamp(most_kept / std::max<size_t>(kept, 1), simd::lanes, most_queries);
+}
+
+/// Calls work(searcher with queries prepared, first query, how many, threads inside). k: results
+/// that each query keeps.
 template <class Work>
-void over_queries(const InvertedFile& file, const float* queries, size_t n, const int64_t* probed,
-                  size_t probes, const IvfSearchParams& params, const Work& work) {
+void over_queries(const InvertedFile& file, const float* queries, size_t n, size_t k,
+                  const int64_t* probed, size_t probes, const IvfSearchParams& params,
+                  const Work& work) {
   const ListMasks masks = make_masks(file, n * probes, params.filter);
   const ListMasks* used = masks.empty() ? nullptr : &masks;
   const int asked = params.threads > 0 ? params.threads : (n == 1 ? 1 : omp_get_max_threads());
   const size_t d = file.geometry().dim();
+  const size_t at_once = queries_at_once(k + std::min(probes, file.lists()));
   const auto search_some = [&](IvfSearcher& searcher, size_t first, size_t count, int inside) {
     searcher.prepare(queries + first * d, count,
                      probed == nullptr ? nullptr : probed + first * probes, probes);
@@ -321,13 +330,13 @@ void over_queries(const InvertedFile& file, const float* queries, size_t n, cons
   };
   if (asked <= 1 || n < static_cast<size_t>(asked)) {
     IvfSearcher searcher(file, params, used);
-    for (size_t first = 0; first < n; first += most_queries) {
-      search_some(searcher, first, std::min(most_queries, n - first), asked);
+    for (size_t first = 0; first < n; first += at_once) {
+      search_some(searcher, first, std::min(at_once, n - first), asked);
     }
     return;
   }
   const size_t even_share = (n + static_cast<size_t>(asked) - 1) / static_cast<size_t>(asked);
-  const size_t width = std::min(most_queries, even_share);
+  const size_t width = std::min(at_once, even_share);
 #pragma omp parallel num_threads(asked)
   {
     IvfSearcher searcher(file, params, used);
@@ -349,7 +358,7 @@ void check_probed(const InvertedFile& file, const int64_t* probed, size_t count)
 void nearest(const InvertedFile& file, const float* queries, size_t n, size_t k,
              const int64_t* probed, size_t probes, const IvfSearchParams& params, float* distances,
              int64_t* ids) {
-  over_queries(file, queries, n, probed, probes, params,
+  over_queries(file, queries, n, k, probed, probes, params,
                [&](IvfSearcher& searcher, size_t first, size_t /*count*/, int threads) {
                  searcher.nearest(k, threads, distances + first * k, ids + first * k);
                });
@@ -380,7 +389,7 @@ std::vector<std::vector<RangeHit>> range_search(const InvertedFile& file, const 
   check_search(file.geometry(), queries, n, probes, params);
   check_probed(file, probed, n * probes);
   std::vector<std::vector<RangeHit>> hits(n);
-  over_queries(file, queries, n, probed, probes, params,
+  over_queries(file, queries, n, 1, probed, probes, params,
                [&](IvfSearcher& searcher, size_t first, size_t /*count*/, int /*threads*/) {
                  searcher.within(radius, hits.data() + first);
                });
