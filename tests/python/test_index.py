@@ -102,6 +102,15 @@ def test_exception_in_progress_stops_the_add(base):
     assert len(index) == 32768
 
 
+@pytest.fixture
+def interruptible():
+    """Python leaves SIGINT alone where it is ignored, as in jobs that a shell runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_stops_an_add(base):
     index = rq.index_factory(128, "RQ8")
     rows = np.tile(base, (100, 1))
