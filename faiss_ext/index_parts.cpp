@@ -153,17 +153,27 @@ bool IdSet::holds(int64_t id) const {
 
 uint64_t IdSet::held(int64_t first, size_t count) const {
   uint64_t bits = 0;
-  if (sorted_.empty() && first >= least_) {
+  if (!sorted_.empty()) {
+    for (auto id = std::lower_bound(sorted_.begin(), sorted_.end(), first); id != sorted_.end();
+         ++id) {
+      const uint64_t at = static_cast<uint64_t>(*id) - static_cast<uint64_t>(first);
+      if (at >= count) {
+        break;
+      }
+      bits |= uint64_t{1} << at;
+    }
+    return bits;
+  }
+  if (first < least_) {
+    const uint64_t before = static_cast<uint64_t>(least_) - static_cast<uint64_t>(first);
+    bits = before < 64 ? word(0) << before : 0;
+  } else {
     const uint64_t at = static_cast<uint64_t>(first) - static_cast<uint64_t>(least_);
     const uint64_t shift = at % 64;
     bits = word(at / 64) >> shift;
     bits |= shift == 0 ? 0 : word(at / 64 + 1) << (64 - shift);
-    return count >= 64 ? bits : bits & ((uint64_t{1} << count) - 1);
   }
-  for (size_t i = 0; i < count; ++i) {
-    bits |= static_cast<uint64_t>(holds(first + static_cast<int64_t>(i)) ? 1 : 0) << i;
-  }
-  return bits;
+  return count >= 64 ? bits : bits & ((uint64_t{1} << count) - 1);
 }
 
 void hand_over(const faiss::Index& index, const float* x, ResultHandler& handler,
@@ -182,15 +192,21 @@ void hand_over(const faiss::Index& index, const float* x, ResultHandler& handler
 SelectorFilter::SelectorFilter(const faiss::IDSelector& sel)
     : sel_(sel),
       range_(dynamic_cast<const faiss::IDSelectorRange*>(&sel)),
-      bitmap_(dynamic_cast<const faiss::IDSelectorBitmap*>(&sel)) {
+      bitmap_(dynamic_cast<const faiss::IDSelectorBitmap*>(&sel)),
+      batch_(dynamic_cast<const faiss::IDSelectorBatch*>(&sel)) {
   if (const auto* negation = dynamic_cast<const faiss::IDSelectorNot*>(&sel)) {
     negated_ = std::make_unique<SelectorFilter>(*negation->sel);
   }
   if (const auto* array = dynamic_cast<const faiss::IDSelectorArray*>(&sel)) {
     listed_.emplace(std::vector<int64_t>(array->ids, array->ids + array->n));
-  } else if (const auto* batch = dynamic_cast<const faiss::IDSelectorBatch*>(&sel)) {
-    listed_.emplace(std::vector<int64_t>(batch->set.begin(), batch->set.end()));
   }
+}
+
+const IdSet& SelectorFilter::of_batch() const {
+  std::call_once(batch_listed_, [this] {
+    listed_of_batch_ = IdSet(std::vector<int64_t>(batch_->set.begin(), batch_->set.end()));
+  });
+  return listed_of_batch_;
 }
 
 bool SelectorFilter::allows(int64_t id) const {
@@ -222,6 +238,9 @@ uint64_t SelectorFilter::allowed(int64_t first, size_t count) const {
   }
   if (listed_) {
     return listed_->held(first, count);
+  }
+  if (batch_ != nullptr) {
+    return of_batch().held(first, count);
   }
   return IdFilter::allowed(first, count);
 }

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -93,7 +94,13 @@ class SelectorFilter final : public IdFilter {
   const faiss::IDSelectorRange* range_;      ///< sel_, where it is one, else null
   const faiss::IDSelectorBitmap* bitmap_;    ///< likewise
   std::unique_ptr<SelectorFilter> negated_;  ///< where sel_ is an IDSelectorNot
-  std::optional<IdSet> listed_;              ///< where sel_ is an IDSelectorArray or -Batch
+  const faiss::IDSelectorBatch* batch_;      ///< likewise
+  std::optional<IdSet> listed_;              ///< where sel_ is an IDSelectorArray
+  /// Of batch_, made by the first who asks about many: a few single questions are not worth it.
+  mutable IdSet listed_of_batch_;
+  mutable std::once_flag batch_listed_;
+
+  const IdSet& of_batch() const;
 };
 
 /// The filter of a call; null without a selector. params may be null.

@@ -288,15 +288,13 @@ class IvfSearcher {
   }
 
   void visit_lists() {
-    for (size_t list = 0; list < file_.lists(); ++list) {
-      const size_t first = visits_before_[list];
-      const size_t count = visits_before_[list + 1] - first;
-      if (count != 0) {
-        if (list + 1 < file_.lists()) {
-          scan_.prefetch_list(list + 1);
-        }
-        scan_.visit(visits_.data() + first, count);
+    size_t next = 0;
+    for (size_t first = 0; first < visits_.size(); first = next) {
+      next = visits_before_[visits_[first].probe.list + size_t{1}];
+      if (next < visits_.size()) {
+        scan_.prefetch_list(visits_[next].probe.list);
       }
+      scan_.visit(visits_.data() + first, next - first);
     }
     scan_.finish();
   }
