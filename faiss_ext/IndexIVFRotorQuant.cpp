@@ -154,34 +154,25 @@ void IndexIVFRotorQuant::encode_vectors(idx_t n, const float* x, const idx_t* li
   const auto dim = static_cast<size_t>(d);
   const size_t list_bytes = include_listno ? coarse_code_size() : 0;
   const size_t stride = code_size + list_bytes;
-  std::vector<float> residuals;
-  std::vector<float> additive;
-  std::vector<idx_t> lists;
-  std::vector<uint8_t> block;
+  std::vector<idx_t> lists(list_nos, list_nos + rows);
+  std::replace_if(
+      lists.begin(), lists.end(), [](idx_t list) { return list < 0; }, 0);
+  const auto split = [&](size_t first, size_t count, float* residuals, float* additive) {
+    return geometry->split(x + first * dim, lists.data() + first, count, residuals, additive);
+  };
   faiss_boundary([&] {
-    require_finite(x, rows, dim, "encode: x");
-    for_blocks(rows, dim, [&](size_t first, size_t count) {
-      lists.assign(list_nos + first, list_nos + first + count);
-      std::replace_if(
-          lists.begin(), lists.end(), [](idx_t list) { return list < 0; }, 0);
-      residuals.resize(count * dim);
-      additive.resize(count);
-      geometry->split(x + first * dim, lists.data(), count, residuals.data(), additive.data());
-      block.resize(count * code_size);
-      codec->encode(residuals.data(), additive.data(), count, block.data(), encode_effort);
-      for (size_t i = 0; i < count; ++i) {
-        uint8_t* code = codes + (first + i) * stride;
-        if (list_nos[first + i] < 0) {
-          std::fill_n(code, stride, uint8_t{0});
-          continue;
-        }
-        if (include_listno) {
-          encode_listno(lists[i], code);
-        }
-        std::copy_n(block.data() + i * code_size, code_size, code + list_bytes);
-      }
-    });
+    if (!codec->encode(split, rows, codes + list_bytes, stride, encode_effort)) {
+      reject_rows(x, rows, dim, "encode: x");
+    }
   });
+  for (size_t i = 0; i < rows; ++i) {
+    uint8_t* code = codes + i * stride;
+    if (list_nos[i] < 0) {
+      std::fill_n(code, stride, uint8_t{0});
+    } else if (include_listno) {
+      encode_listno(lists[i], code);
+    }
+  }
 }
 
 void IndexIVFRotorQuant::sa_decode(idx_t n, const uint8_t* bytes, float* x) const {

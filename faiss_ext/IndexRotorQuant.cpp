@@ -71,11 +71,10 @@ void IndexRotorQuant::add(idx_t n, const float* x) {
       }
       std::vector<uint8_t> codes;
       for_blocks(rows, dim, [&](size_t first, size_t count) {
-        if (!all_finite(x + first * dim, count * dim)) {
-          require_finite(x, rows, dim, "add: x");  // names the row
-        }
         codes.resize(count * codec.code_bytes());
-        sa_encode(static_cast<idx_t>(count), x + first * dim, codes.data());
+        if (!encode_rows(x + first * dim, count, codes.data())) {
+          reject_rows(x, rows, dim, "add: x");
+        }
         store.append(codes.data(), count);
       });
     } catch (...) {
@@ -214,23 +213,21 @@ size_t IndexRotorQuant::sa_code_size() const {
   return codec.code_bytes();
 }
 
+bool IndexRotorQuant::encode_rows(const float* x, size_t rows, uint8_t* bytes) const {
+  const auto dim = static_cast<size_t>(d);
+  const auto split = [&](size_t first, size_t count, float* residuals, float* additive) {
+    return space.split(x + first * dim, count, dim, residuals, additive);
+  };
+  return codec.encode(split, rows, bytes, codec.code_bytes(), encode_effort);
+}
+
 void IndexRotorQuant::sa_encode(idx_t n, const float* x, uint8_t* bytes) const {
   const size_t rows = checked_count(n);
   require_faiss(codec.is_trained(), "encode: index", "a trained one", "an untrained one");
-  const auto dim = static_cast<size_t>(d);
-  std::vector<float> residuals;
-  std::vector<float> additive;
   faiss_boundary([&] {
-    for_blocks(rows, dim, [&](size_t first, size_t count) {
-      if (!all_finite(x + first * dim, count * dim)) {
-        require_finite(x, rows, dim, "encode: x");  // names the row
-      }
-      residuals.resize(count * dim);
-      additive.resize(count);
-      space.split(x + first * dim, count, dim, residuals.data(), additive.data());
-      codec.encode(residuals.data(), additive.data(), count, bytes + first * codec.code_bytes(),
-                   encode_effort);
-    });
+    if (!encode_rows(x, rows, bytes)) {
+      reject_rows(x, rows, static_cast<size_t>(d), "encode: x");
+    }
   });
 }
 

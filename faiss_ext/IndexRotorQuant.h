@@ -117,6 +117,10 @@ struct IndexRotorQuant : faiss::Index {
 
   /// The search parameters of a call, index defaults filled in; `filter` is left alone.
   SearchParams resolve(const faiss::SearchParameters* params) const;
+
+ private:
+  /// Codes of rows (rows x d). Returns false if one could not be encoded.
+  bool encode_rows(const float* x, size_t rows, uint8_t* bytes) const;
 };
 
 }  // namespace rotorquant

@@ -38,6 +38,11 @@ size_t block_rows(size_t d) {
   return std::max<size_t>(1, block_floats / d / block_vectors) * block_vectors;
 }
 
+void reject_rows(const float* x, size_t n, size_t d, const char* what) {
+  require_finite(x, n, d, what);
+  throw_error(what, "vectors that are finite relative to their centre", "one that is not");
+}
+
 CodecParams codec_params(int d, int bits, bool learned) {
   require_faiss(d >= 1, "d", "at least 1", d);
   CodecParams params;

@@ -43,6 +43,10 @@ int checked_dimension(const CodecParams& params);
 Metric core_metric(faiss::MetricType metric);
 size_t checked_count(idx_t n, const char* what = "n");
 
+/// Throws what is wrong with rows (n x d) that could not be encoded: names the first that is not
+/// finite, if there is one.
+[[noreturn]] void reject_rows(const float* x, size_t n, size_t d, const char* what);
+
 /// The mean of all rows, summed in double in order: the same for every thread count.
 std::vector<float> mean_row(const float* x, size_t n, size_t d);
 

@@ -2,6 +2,7 @@
 #include "rotorquant/codec.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "codec_access.h"
@@ -73,42 +74,96 @@ void put_number(uint8_t*& out, float value, bool wide) {
 /// Buffers of one thread's encode; lives across blocks.
 class EncodeWorkspace {
  public:
-  EncodeWorkspace(size_t dims, size_t planes)
-      : rows_(5 * dims * simd::lanes), nibbles_(planes * (dims / quad_dims) * simd::lanes) {
-    float* p = rows_.data();
+  /// Vectors that go through the frame together: two lane blocks share what they load of a matrix.
+  static constexpr size_t vectors = 2 * simd::lanes;
+
+  EncodeWorkspace(size_t d, size_t dims, size_t planes)
+      : residuals(vectors * d),
+        in_frame(vectors * dims),
+        frame_scratch(vectors * dims),
+        rows_(3 * dims * simd::lanes),
+        nibbles_(planes * (dims / quad_dims) * simd::lanes) {
     const size_t step = dims * simd::lanes;
-    block.y = p;
-    block.decoded = p + step;
-    block.sign_part = p + 2 * step;
-    block.target = p + 3 * step;
-    block.scratch = p + 4 * step;
+    block.decoded = rows_.data();
+    block.sign_part = rows_.data() + step;
+    block.residual = rows_.data() + 2 * step;
+    block.scratch = frame_scratch.data();
     block.nibbles = nibbles_.data();
   }
-  simd::EncodeBlock block{};
+  AlignedVector<float> residuals;  ///< vectors x d
+  std::array<float, vectors> additive{};
+  AlignedVector<float> in_frame;  ///< lane blocks
+  AlignedVector<float> frame_scratch;
+  simd::EncodeBlock block{};  ///< of 16 of the vectors; y is left open
 
  private:
   AlignedVector<float> rows_;
   AlignedVector<uint8_t> nibbles_;
 };
 
-/// One lane of an encoded block as canonical bytes.
-void write_code(const CodeLayout& layout, const simd::EncodeBlock& block, size_t lane,
-                float additive, uint8_t* out) {
-  for (size_t plane = 0; plane < layout.planes; ++plane) {
-    const uint8_t* nibbles = block.nibbles + plane * layout.quads * simd::lanes + lane;
-    for (size_t byte = 0; byte < layout.plane_bytes; ++byte) {
-      const unsigned low = nibbles[2 * byte * simd::lanes];
-      const unsigned high =
-          2 * byte + 1 < layout.quads ? nibbles[(2 * byte + 1) * simd::lanes] : 0U;
-      *out++ = static_cast<uint8_t>(low | (high << 4U));
+/// Rows of eight bytes become columns; byte c of rows[r] is the (c, r) of a matrix.
+void transpose_bytes(std::array<uint64_t, 8>& rows) {
+  constexpr std::array<uint64_t, 3> kept = {0x00000000FFFFFFFFULL, 0x0000FFFF0000FFFFULL,
+                                            0x00FF00FF00FF00FFULL};
+  for (size_t step = 0; step < kept.size(); ++step) {
+    const size_t apart = 4U >> step;
+    for (size_t row = 0; row < rows.size(); ++row) {
+      if ((row & apart) != 0) {
+        continue;
+      }
+      const uint64_t swapped = ((rows[row] >> (8 * apart)) ^ rows[row + apart]) & kept[step];
+      rows[row + apart] ^= swapped;
+      rows[row] ^= swapped << (8 * apart);
     }
   }
-  put_number(out, block.alpha1[lane], false);
-  put_number(out, additive, true);
-  if (layout.planes > 1) {
-    put_number(out, block.alpha[lane], layout.wide_factors);
-    if (layout.signs) {
-      put_number(out, block.beta[lane], layout.wide_factors);
+}
+
+/// Quads 2 byte and 2 byte + 1 of a plane for eight lanes: a byte of each one's code.
+uint64_t eight_bytes(const uint8_t* plane, size_t quads, size_t byte, size_t first_lane) {
+  const uint8_t* low = plane + 2 * byte * simd::lanes + first_lane;
+  auto bytes = load_unaligned<uint64_t>(low);
+  if (2 * byte + 1 < quads) {
+    bytes |= load_unaligned<uint64_t>(low + simd::lanes) << 4U;
+  }
+  return bytes;
+}
+
+/// Nibbles of the first `count` lanes as the planes of their codes.
+void write_planes(const CodeLayout& layout, const uint8_t* nibbles, size_t count, uint8_t* codes,
+                  size_t stride) {
+  constexpr size_t eight = sizeof(uint64_t);
+  for (size_t plane = 0; plane < layout.planes; ++plane) {
+    const uint8_t* from = nibbles + plane * layout.quads * simd::lanes;
+    uint8_t* to = codes + plane * layout.plane_bytes;
+    for (size_t byte = 0; byte < layout.plane_bytes; byte += eight) {
+      const size_t width = std::min(eight, layout.plane_bytes - byte);
+      for (size_t lane = 0; lane < count; lane += eight) {
+        std::array<uint64_t, eight> rows{};
+        for (size_t i = 0; i < width; ++i) {
+          rows[i] = eight_bytes(from, layout.quads, byte + i, lane);
+        }
+        transpose_bytes(rows);
+        for (size_t i = 0; i < std::min(eight, count - lane); ++i) {
+          std::memcpy(to + (lane + i) * stride + byte, &rows[i], width);
+        }
+      }
+    }
+  }
+}
+
+/// The first `count` lanes of an encoded block as canonical bytes.
+void write_codes(const CodeLayout& layout, const simd::EncodeBlock& block, size_t count,
+                 const float* additive, uint8_t* codes, size_t stride) {
+  write_planes(layout, block.nibbles, count, codes, stride);
+  for (size_t lane = 0; lane < count; ++lane) {
+    uint8_t* out = codes + lane * stride + layout.scan_factor_offset();
+    put_number(out, block.alpha1[lane], false);
+    put_number(out, additive[lane], true);
+    if (layout.planes > 1) {
+      put_number(out, block.alpha[lane], layout.wide_factors);
+      if (layout.signs) {
+        put_number(out, block.beta[lane], layout.wide_factors);
+      }
     }
   }
 }
@@ -188,27 +243,47 @@ std::string Codec::name() const {
 
 void Codec::encode(const float* residuals, const float* additive, size_t n, uint8_t* codes,
                    EncodeEffort effort) const {
+  const auto copy = [&](size_t first, size_t count, float* some, float* terms) {
+    std::copy_n(residuals + first * params_.d, count * params_.d, some);
+    std::copy_n(additive + first, count, terms);
+    return all_finite(some, count * params_.d);
+  };
+  if (!encode(copy, n, codes, code_bytes(), effort)) {
+    require_finite(residuals, n, params_.d, "vectors");
+  }
+}
+
+bool Codec::encode(const ResidualSource& source, size_t n, uint8_t* codes, size_t stride,
+                   EncodeEffort effort) const {
   require(is_trained(), "codec", "a trained codec", "an untrained one");
-  require_finite(residuals, n, params_.d, "vectors");
+  require(stride >= code_bytes(), "stride", code_bytes(), stride);
   simd::EncodeView view = CodecAccess::encode_view(*this);
   view.joint_rounds = CodecAccess::joint_rounds(params_, effort);
   const simd::KernelTable& kernels = simd::active_kernels();
-  const size_t dims = view.dims;
-#pragma omp parallel if (n > 4 * simd::lanes)
+  const size_t d = params_.d;
+  bool finite = true;
+#pragma omp parallel if (n > 2 * EncodeWorkspace::vectors) reduction(&& : finite)
   {
-    EncodeWorkspace workspace(dims, layout_.planes);
-#pragma omp for schedule(dynamic, 4)
-    for (size_t first = 0; first < n; first += simd::lanes) {
-      const size_t count = std::min(simd::lanes, n - first);
-      frame_.apply_block(residuals + first * params_.d, count, workspace.block.y,
-                         workspace.block.scratch);
-      kernels.encode_block(view, workspace.block);
-      for (size_t lane = 0; lane < count; ++lane) {
-        write_code(layout_, workspace.block, lane, additive[first + lane],
-                   codes + (first + lane) * code_bytes());
+    EncodeWorkspace workspace(d, view.dims, layout_.planes);
+#pragma omp for schedule(dynamic, 2)
+    for (size_t first = 0; first < n; first += EncodeWorkspace::vectors) {
+      const size_t count = std::min(EncodeWorkspace::vectors, n - first);
+      float* residuals = workspace.residuals.data();
+      if (!source(first, count, residuals, workspace.additive.data())) {
+        finite = false;
+        continue;
+      }
+      frame_.apply_blocks(residuals, count, workspace.in_frame.data(),
+                          workspace.frame_scratch.data());
+      for (size_t at = 0; at < count; at += simd::lanes) {
+        workspace.block.y = workspace.in_frame.data() + at * view.dims;
+        kernels.encode_block(view, workspace.block);
+        write_codes(layout_, workspace.block, std::min(simd::lanes, count - at),
+                    workspace.additive.data() + at, codes + (first + at) * stride, stride);
       }
     }
   }
+  return finite;
 }
 
 void Codec::decode(const uint8_t* codes, size_t n, float* residuals, size_t levels) const {
@@ -258,32 +333,39 @@ CodecQuery Codec::prepare(const float* query) const {
 
 void Codec::prepare(const float* queries, size_t n, CodecQuery* prepared) const {
   require(is_trained(), "codec", "a trained codec", "an untrained one");
-  std::vector<float> in_frame(n * padded_dim(params_.d));
-  frame_.apply_query(queries, n, in_frame.data());
-  prepare_framed(in_frame, n, prepared);
+  // A learned frame's matrix is read once for all; the rest is best made of what is still in cache.
+  const size_t at_once = params_.frame == FrameKind::learned ? n : std::min(n, simd::lanes);
+  std::vector<float> in_frame(at_once * padded_dim(params_.d));
+  for (size_t first = 0; first < n; first += at_once) {
+    const size_t count = std::min(at_once, n - first);
+    frame_.apply_query(queries + first * params_.d, count, in_frame.data());
+    prepare_framed(in_frame, count, prepared + first);
+  }
 }
 
 void Codec::prepare_framed(const std::vector<float>& in_frame, size_t n,
                            CodecQuery* prepared) const {
   const size_t dims = padded_dim(params_.d);
   const size_t padded = rounded_up(dims, query_padding);
-  std::vector<float> in_sign_map;
-  if (layout_.signs) {
-    in_sign_map.resize(n * dims);
-    sign_map_.apply(in_frame.data(), n, in_sign_map.data());
-  }
-  const auto fill = [&](const std::vector<float>& from, size_t i, std::vector<float>& to) {
-    to.assign(padded, 0.0F);
-    std::copy_n(from.data() + i * dims, dims, to.data());
+  const auto fill = [&](const float* from, std::vector<float>& to) {
+    to.resize(padded);
+    std::fill(std::copy_n(from, dims, to.begin()), to.end(), 0.0F);
   };
-  for (size_t i = 0; i < n; ++i) {
-    CodecQuery& query = prepared[i];
-    fill(in_frame, i, query.frame_query);
-    query.sign_query.clear();
-    if (layout_.signs) {
-      fill(in_sign_map, i, query.sign_query);
+  SignedQueries some(*this);
+  for (size_t first = 0; first < n; first += simd::lanes) {
+    const size_t count = std::min(simd::lanes, n - first);
+    const float* frame_rows = in_frame.data() + first * dims;
+    some.take(frame_rows, count);
+    for (size_t i = 0; i < count; ++i) {
+      CodecQuery& query = prepared[first + i];
+      fill(frame_rows + i * dims, query.frame_query);
+      if (layout_.signs) {
+        fill(some.sign_row(i), query.sign_query);
+      } else {
+        query.sign_query.clear();
+      }
+      CodecAccess::fix_query(*this, some.sums(i), query);
     }
-    CodecAccess::fix_query(*this, query.frame_query, query.sign_query, query.fixed);
   }
 }
 

@@ -80,8 +80,12 @@ inline CodeProducts score(const simd::KernelTable& kernels, const simd::RefineVi
 /// The trees in the orders that the encoder walks, and in the fixed point that the refine reads.
 struct Codec::Tables {
   AlignedVector<float> level1;  ///< [tree][child][5]
-  AlignedVector<float> level2;  ///< [tree][child][5][parent]
-  AlignedVector<float> level3;  ///< [tree][node][5][child]
+  AlignedVector<float> level2;  ///< [tree][node][5][child]
+  AlignedVector<float> level3;  ///< [tree][node][5][child]; empty for learned trees
+  /// Learned: [tree][node][4][child], and half the squared norms: [tree][node][child]. Half as
+  /// large, and as quick as caches hold them.
+  AlignedVector<uint16_t> level3_halves;
+  AlignedVector<float> level3_norms;
 
   /// Level 1 (of signs alone: the signs) by coordinate, for scan tables: [tree][4][child].
   AlignedVector<float> level1_columns;
@@ -99,6 +103,7 @@ struct Codec::Tables {
   explicit Tables(const QuadTrees& trees);
 
  private:
+  void fill_level3(const QuadTrees& trees);
   void fill_columns(const QuadTrees& trees);
   void fill_fixed(const QuadTrees& trees);
 };
@@ -115,15 +120,48 @@ struct ScanTable {
   float sigma = 0.0F;
 };
 
+/// What a query's coordinates add up to, each sum in the order of coordinates.
+struct QuerySums {
+  double frame = 0.0;     ///< |q'|
+  double sign = 0.0;      ///< |O q'|
+  float variance = 0.0F;  ///< CodecQuery::scan_variance
+};
+
+/// Up to 16 queries on their way from the frame: O q', and sums over both. Few go one by one, more
+/// side by side; the bits are the same. Memory is kept from one call to the next.
+class SignedQueries {
+ public:
+  explicit SignedQueries(const Codec& codec);
+  /// in_frame: count x P. Must stay while results are asked for.
+  void take(const float* in_frame, size_t count);
+  const float* sign_row(size_t i) const { return sign_rows_.data() + i * dims_; }
+  const QuerySums& sums(size_t i) const { return sums_[i]; }
+
+ private:
+  const Codec& codec_;
+  size_t dims_;
+  const float* error_;  ///< one number, or one a coordinate
+  size_t error_step_;
+  bool scans_signs_;
+  std::vector<float> sign_rows_;
+  AlignedVector<float> block_;
+  AlignedVector<float> scratch_;
+  std::array<QuerySums, simd::lanes> sums_;
+
+  void take_one_by_one(const float* in_frame, size_t count);
+  void take_block(const float* in_frame, size_t count);
+};
+
 class CodecAccess {
  public:
   /// A list's offset as a query, in the rounding that files rely on (Frame::apply_query_map).
   static CodecQuery framed_offset(const Codec& codec, const float* offset);
   static simd::EncodeView encode_view(const Codec& codec);
   static simd::RefineView refine_view(const Codec& codec, const CodecQuery& query, size_t levels);
-  /// Rounds a query (of the padding that CodecQuery has) to what the refine multiplies with.
-  static void fix_query(const Codec& codec, const std::vector<float>& frame_query,
-                        const std::vector<float>& sign_query, FixedQuery& fixed);
+  /// Fills in what follows from frame_query and sign_query. sums: theirs.
+  static void fix_query(const Codec& codec, const QuerySums& sums, CodecQuery& query);
+  /// O; without layers where codes have no signs.
+  static const RotorLayers& sign_map(const Codec& codec) { return codec.sign_map_; }
   /// No decoded coordinate is beyond this, in fixed point.
   static int64_t largest_coordinate(const Codec& codec) { return codec.tables_->largest; }
   /// How often encode() goes round.
@@ -139,11 +177,14 @@ class CodecAccess {
     }
     return params.joint_rounds;
   }
-  /// What the device's copy of a codec needs beyond the views (src/cuda).
+  /// What the device's copy of a codec needs beyond the views (src/cuda): level 3 as
+  /// TreeView::level3, of learned trees too.
+  static AlignedVector<float> third_level(const Codec& codec);
   static float fixed_unit(const Codec& codec) { return codec.tables_->unit; }
   static const Codec::Statistics& statistics(const Codec& codec) { return codec.statistics_; }
+  /// scratch grows to what is needed; the next table wants as much.
   static void fill_scan_table(const Codec& codec, const CodecQuery& query, size_t padded_quads,
-                              ScanTable& table);
+                              ScanTable& table, AlignedVector<float>& scratch);
   /// What the scan's error bound weighs the squares of q' by: one number, or one a coordinate.
   static const std::vector<float>& scan_error(const Codec& codec) {
     return codec.statistics_.scan_error;

@@ -221,7 +221,10 @@ simd::RefineView CodecAccess::refine_view(const Codec& codec, const CodecQuery& 
       codec.layout_.levels > max_tree_levels ? codec.layout_.levels - max_tree_levels : 0;
   view.tree.level1 = codec.tables_->level1.data();
   view.tree.level2 = codec.tables_->level2.data();
-  view.tree.level3 = codec.tables_->level3.data();
+  const auto place = [](const auto& table) { return table.empty() ? nullptr : table.data(); };
+  view.tree.level3 = place(codec.tables_->level3);
+  view.tree.level3_halves = place(codec.tables_->level3_halves);
+  view.tree.level3_norms = place(codec.tables_->level3_norms);
   for (size_t level = 0; level < max_tree_levels; ++level) {
     view.tree.centroids[level] = trees.centroids[level].data();
   }

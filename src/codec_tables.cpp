@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "codec_access.h"
+#include "lane_rows.h"
 
 namespace rotorquant {
 namespace {
@@ -35,50 +36,30 @@ std::vector<float> with_half_norms(const std::vector<float>& centroids) {
   return table;
 }
 
-/// From [tree][parent][child][5] to [tree][child][5][parent] or [tree][parent][5][child].
-AlignedVector<float> transposed(const std::vector<float>& table, size_t n_trees, size_t parents,
-                                bool parents_last) {
+/// From [tree][parent][child][5] to [tree][parent][5][child].
+AlignedVector<float> by_coordinate(const std::vector<float>& table) {
+  constexpr size_t family = fanout * 5;
   AlignedVector<float> result(table.size());
-  for (size_t tree = 0; tree < n_trees; ++tree) {
-    const size_t base = tree * parents * fanout * 5;
-    for (size_t p = 0; p < parents; ++p) {
-      for (size_t child = 0; child < fanout; ++child) {
-        for (size_t k = 0; k < 5; ++k) {
-          const size_t to =
-              parents_last ? (child * 5 + k) * parents + p : (p * 5 + k) * fanout + child;
-          result[base + to] = table[base + (p * fanout + child) * 5 + k];
-        }
-      }
-    }
+  for (size_t at = 0; at < table.size(); ++at) {
+    const size_t child = at % family / 5;
+    result[at / family * family + at % 5 * fanout + child] = table[at];
   }
   return result;
 }
 
 float largest_magnitude(const std::vector<float>& values) {
-  float largest = 0.0F;
-  for (const float v : values) {
-    largest = std::max(largest, std::fabs(v));
-  }
-  return largest;
-}
-
-int16_t to_fixed(float value) {
-  return static_cast<int16_t>(std::lrintf(std::clamp(value, -most_int16, most_int16)));
+  return simd::active_kernels().largest_magnitude(values.data(), values.size());
 }
 
 void fix_all(const std::vector<float>& values, float unit, AlignedVector<int16_t>& fixed) {
   fixed.resize(values.size());
-  std::transform(values.begin(), values.end(), fixed.begin(),
-                 [unit](float v) { return to_fixed(v * unit); });
+  simd::active_kernels().to_fixed(values.data(), values.size(), unit, fixed.data());
 }
 
-/// The step that `values` are rounded to. The sum of products with numbers up to `largest` must
-/// stay within 32 bits, whatever the signs: so must largest * (sum |v| / step + 1/2 each).
-float fixed_step(const std::vector<float>& values, int32_t largest) {
-  double sum = 0.0;
-  for (const float v : values) {
-    sum += std::fabs(static_cast<double>(v));
-  }
+/// The step that `values`, whose magnitudes add up to `sum`, are rounded to. The sum of products
+/// with numbers up to `largest` must stay within 32 bits, whatever the signs: so must
+/// largest * (sum |v| / step + 1/2 each).
+float fixed_step(const std::vector<float>& values, double sum, int32_t largest) {
   constexpr double most_sum = std::numeric_limits<int32_t>::max();
   const double room = most_sum / std::max(largest, 1) - 0.5 * static_cast<double>(values.size());
   const double step =
@@ -88,12 +69,30 @@ float fixed_step(const std::vector<float>& values, int32_t largest) {
   return static_cast<float>(std::max(step * 1.000001, least_step));
 }
 
-std::vector<int16_t> fix_values(const std::vector<float>& values, float step) {
-  std::vector<int16_t> fixed((values.size() + fixed_padding - 1) / fixed_padding * fixed_padding);
-  const float inverse = 1.0F / step;
-  std::transform(values.begin(), values.end(), fixed.begin(),
-                 [inverse](float v) { return to_fixed(v * inverse); });
-  return fixed;
+void fix_values(const std::vector<float>& values, float step, std::vector<int16_t>& fixed) {
+  fixed.resize((values.size() + fixed_padding - 1) / fixed_padding * fixed_padding);
+  simd::active_kernels().to_fixed(values.data(), values.size(), 1.0F / step, fixed.data());
+}
+
+/// The sums of 16 vectors side by side.
+struct LaneSums {
+  std::array<double, simd::lanes> magnitudes{};
+  std::array<float, simd::lanes> variances{};
+};
+
+/// block: dims x 16. Adds up magnitudes; with `error` also squares times error.
+LaneSums sums_of_lanes(const float* block, size_t dims, const float* error, size_t error_step) {
+  LaneSums sums;
+  for (size_t j = 0; j < dims; ++j) {
+    const float* row = block + j * simd::lanes;
+    for (size_t lane = 0; lane < simd::lanes; ++lane) {
+      sums.magnitudes[lane] += std::fabs(static_cast<double>(row[lane]));
+    }
+    for (size_t lane = 0; error != nullptr && lane < simd::lanes; ++lane) {
+      sums.variances[lane] += row[lane] * row[lane] * error[j * error_step];
+    }
+  }
+  return sums;
 }
 
 }  // namespace
@@ -104,13 +103,34 @@ Codec::Tables::Tables(const QuadTrees& trees) {
     level1.assign(flat.begin(), flat.end());
   }
   if (trees.levels >= 2) {
-    level2 = transposed(with_half_norms(trees.centroids[1]), trees.trees, fanout, true);
+    level2 = by_coordinate(with_half_norms(trees.centroids[1]));
   }
   if (trees.levels >= 3) {
-    level3 = transposed(with_half_norms(trees.centroids[2]), trees.trees, fanout * fanout, false);
+    fill_level3(trees);
   }
   fill_columns(trees);
   fill_fixed(trees);
+}
+
+void Codec::Tables::fill_level3(const QuadTrees& trees) {
+  AlignedVector<float> table = by_coordinate(with_half_norms(trees.centroids[2]));
+  if (trees.shared()) {
+    level3 = std::move(table);
+    return;
+  }
+  constexpr size_t family = fanout * quad_dims;
+  const size_t parents = table.size() / (family + fanout);
+  level3_halves.resize(parents * family + 1);  // gather_halves reads pairs
+  level3_norms.resize(parents * fanout);
+  for (size_t parent = 0; parent < parents; ++parent) {
+    const float* from = table.data() + parent * (family + fanout);
+    std::transform(from, from + family, level3_halves.data() + parent * family, float_to_half);
+    std::copy_n(from + family, fanout, level3_norms.data() + parent * fanout);
+  }
+}
+
+AlignedVector<float> CodecAccess::third_level(const Codec& codec) {
+  return by_coordinate(with_half_norms(codec.trees_.centroids[2]));
 }
 
 void Codec::Tables::fill_columns(const QuadTrees& trees) {
@@ -144,8 +164,8 @@ void Codec::Tables::fill_fixed(const QuadTrees& trees) {
   }
   const float entry_unit = most_int16 / widest_entry;
   for (size_t m = 0; m < scalar.centroids.size(); ++m) {
-    std::transform(scalar.centroids[m].begin(), scalar.centroids[m].end(), fixed_entries[m].begin(),
-                   [entry_unit](float entry) { return to_fixed(entry * entry_unit); });
+    simd::active_kernels().to_fixed(scalar.centroids[m].data(), scalar.centroids[m].size(),
+                                    entry_unit, fixed_entries[m].data());
   }
   fix_all(trees.leaf_scales, unit * 32768.0F / entry_unit, fixed_scales);
   const float widest_scale = largest_magnitude(trees.leaf_scales);
@@ -153,40 +173,93 @@ void Codec::Tables::fill_fixed(const QuadTrees& trees) {
       std::ceil(std::min(most_int16, (widest + widest_scale * widest_entry) * unit + 2.0F)));
 }
 
-void CodecAccess::fix_query(const Codec& codec, const std::vector<float>& frame_query,
-                            const std::vector<float>& sign_query, FixedQuery& fixed) {
-  const float frame_step = fixed_step(frame_query, codec.tables_->largest);
-  fixed.frame = fix_values(frame_query, frame_step);
+SignedQueries::SignedQueries(const Codec& codec)
+    : codec_(codec),
+      dims_(padded_dim(codec.dim())),
+      error_(CodecAccess::scan_error(codec).data()),
+      error_step_(CodecAccess::scan_error(codec).size() == 1 ? 0 : 1),
+      scans_signs_(codec.layout().levels == 0) {}
+
+void SignedQueries::take(const float* in_frame, size_t count) {
+  sign_rows_.resize(count * dims_);
+  if (count < few_rotated) {
+    take_one_by_one(in_frame, count);
+  } else {
+    take_block(in_frame, count);
+  }
+}
+
+void SignedQueries::take_one_by_one(const float* in_frame, size_t count) {
+  const bool signs = codec_.layout().signs;
+  if (signs) {
+    CodecAccess::sign_map(codec_).apply(in_frame, count, sign_rows_.data());
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const float* frame = in_frame + i * dims_;
+    const float* sign = signs ? sign_row(i) : frame;
+    const float* scanned = scans_signs_ ? sign : frame;
+    // Each sum waits for itself alone: three in one loop take the time of one.
+    QuerySums sums;
+    for (size_t j = 0; j < dims_; ++j) {
+      sums.frame += std::fabs(static_cast<double>(frame[j]));
+      sums.sign += std::fabs(static_cast<double>(sign[j]));
+      sums.variance += scanned[j] * scanned[j] * error_[j * error_step_];
+    }
+    sums_[i] = sums;
+  }
+}
+
+void SignedQueries::take_block(const float* in_frame, size_t count) {
+  block_.resize(dims_ * simd::lanes);
+  scratch_.resize(dims_ * simd::lanes);
+  rows_to_lanes(in_frame, count, dims_, block_.data());
+  const LaneSums frame =
+      sums_of_lanes(block_.data(), dims_, scans_signs_ ? nullptr : error_, error_step_);
+  LaneSums sign;
+  if (codec_.layout().signs) {
+    simd::active_kernels().rotor_forward(view_of(CodecAccess::sign_map(codec_)), block_.data(),
+                                         scratch_.data());
+    sign = sums_of_lanes(block_.data(), dims_, scans_signs_ ? error_ : nullptr, error_step_);
+    lanes_to_rows(block_.data(), count, dims_, sign_rows_.data());
+  }
+  for (size_t i = 0; i < count; ++i) {
+    sums_[i] = {frame.magnitudes[i], sign.magnitudes[i],
+                (scans_signs_ ? sign : frame).variances[i]};
+  }
+}
+
+void CodecAccess::fix_query(const Codec& codec, const QuerySums& sums, CodecQuery& query) {
+  query.scan_variance = sums.variance;
+  FixedQuery& fixed = query.fixed;
+  const float frame_step = fixed_step(query.frame_query, sums.frame, codec.tables_->largest);
+  fix_values(query.frame_query, frame_step, fixed.frame);
   fixed.level_step = frame_step / codec.tables_->unit;
-  if (sign_query.empty()) {
+  if (query.sign_query.empty()) {
     fixed.sign.clear();
     return;
   }
-  fixed.sign_step = fixed_step(sign_query, 1);
-  fixed.sign = fix_values(sign_query, fixed.sign_step);
+  fixed.sign_step = fixed_step(query.sign_query, sums.sign, 1);
+  fix_values(query.sign_query, fixed.sign_step, fixed.sign);
 }
 
 void CodecAccess::fill_scan_table(const Codec& codec, const CodecQuery& query, size_t padded_quads,
-                                  ScanTable& table) {
+                                  ScanTable& table, AlignedVector<float>& scratch) {
   const CodeLayout& layout = codec.layout_;
   const float* q = (layout.levels == 0 ? query.sign_query : query.frame_query).data();
   const AlignedVector<float>& columns = codec.tables_->level1_columns;
   const size_t tree_step = columns.size() == fanout * quad_dims ? 0 : fanout * quad_dims;
-  table.entries.assign(padded_quads * fanout, 0);
-  std::vector<float> products(layout.quads * fanout);
+  scratch.resize(std::max(scratch.size(), layout.quads * fanout));
+  table.entries.resize(padded_quads * fanout);
+  std::fill(table.entries.begin() + static_cast<std::ptrdiff_t>(layout.quads * fanout),
+            table.entries.end(), uint8_t{0});
   const simd::TableScale scale = simd::active_kernels().scan_table(
-      columns.data(), tree_step, q, layout.quads, products.data(), table.entries.data());
+      columns.data(), tree_step, q, layout.quads, scratch.data(), table.entries.data());
   table.step = scale.step;
   table.bias = scale.bias;
   // Independent errors: the code's own, a coordinate, and the rounding of every table entry.
   const float rounding = scale.step * scale.step * static_cast<float>(layout.quads) / 12.0F;
-  const std::vector<float>& error = codec.statistics_.scan_error;
-  float variance = 0.0F;
-  for (size_t j = 0; j < padded_dim(codec.params_.d); ++j) {
-    variance += q[j] * q[j] * error[error.size() == 1 ? 0 : j];
-  }
   table.rounding = std::sqrt(rounding);
-  table.sigma = std::sqrt(rounding + variance);
+  table.sigma = std::sqrt(rounding + query.scan_variance);
 }
 
 }  // namespace rotorquant

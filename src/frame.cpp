@@ -39,7 +39,7 @@ void multiply_blocks(const std::vector<float>& m, size_t rows, size_t cols, cons
   for (size_t first = 0; first < n; first += simd::lanes) {
     const size_t count = std::min(simd::lanes, n - first);
     rows_to_lanes(x + first * cols, count, cols, in.data());
-    kernels.matrix_block(m.data(), rows, cols, in.data(), out.data());
+    kernels.matrix_block(m.data(), rows, cols, in.data(), out.data(), 1);
     lanes_to_rows(out.data(), count, rows, y + first * rows);
   }
 }
@@ -73,6 +73,29 @@ void run_layers(const RotorLayers& layers, RotorKernel kernel, const float* x, s
     kernel(view, block.data(), scratch.data());
     lanes_to_rows(block.data(), count, dim, y + first * dim);
   }
+}
+
+void run_one_by_one(const RotorLayers& layers, const float* x, size_t n, float* y) {
+  const simd::RotorVectorView view = vector_view_of(layers);
+  AlignedVector<float> scratch(vector_scratch(layers));
+  for (size_t i = 0; i < n; ++i) {
+    simd::active_kernels().rotor_vector(view, x + i * view.dim, y + i * view.dim, scratch.data());
+  }
+}
+
+/// Entry k of the 3 x 3 matrix that does to `left` coordinates and zeros what a layer does to
+/// coordinates left over: one passes, two are turned by `m`. What is multiplied by the zeros is -0,
+/// which changes no sum, not even -0.
+float left_over_entry(const float* m, size_t left, size_t k) {
+  const size_t row = k / 3;
+  const size_t column = k % 3;
+  if (row >= left) {
+    return 0.0F;
+  }
+  if (column >= left) {
+    return -0.0F;
+  }
+  return left == 1 ? 1.0F : m[k];
 }
 
 /// Deals eigenvalues, largest first, each into the open quad with the least product so far: what
@@ -141,10 +164,53 @@ RotorLayers::RotorLayers(size_t dim, size_t layers, uint64_t seed)
                      [](auto v) { return static_cast<float>(v); });
     }
   }
+  fill_vector_order();
+}
+
+void RotorLayers::fill_vector_order() {
+  const bool left_over = dim_ % 3 != 0;
+  const size_t all_triples = triples() + (left_over ? 1 : 0);
+  VectorOrder& order = vector_order_;
+  order.groups = (all_triples + simd::lanes - 1) / simd::lanes;
+  const size_t width = order.groups * 3 * simd::lanes;
+  const auto nothing = static_cast<uint32_t>(width);
+  const auto slot = [](size_t coordinate) {
+    const size_t triple = coordinate / 3;
+    return static_cast<uint32_t>((triple / simd::lanes * 3 + coordinate % 3) * simd::lanes +
+                                 triple % simd::lanes);
+  };
+  order.sources.assign(layers_ * width, nothing);
+  order.matrices.assign(layers_ * width * 3, 0.0F);
+  for (size_t layer = 0; layer < layers_; ++layer) {
+    uint32_t* sources = order.sources.data() + layer * width;
+    for (size_t i = 0; i < dim_; ++i) {
+      const uint32_t from = permutation_[layer * dim_ + i];
+      sources[slot(i)] = layer == 0 ? from : slot(from);
+    }
+    for (size_t t = 0; t < all_triples; ++t) {
+      const float* m = matrices_.data() + (layer * (triples() + 1) + t) * matrix_size;
+      float* to = order.matrices.data() + layer * width * 3 +
+                  t / simd::lanes * matrix_size * simd::lanes + t % simd::lanes;
+      for (size_t k = 0; k < matrix_size; ++k) {
+        to[k * simd::lanes] = left_over && t == triples() ? left_over_entry(m, dim_ % 3, k) : m[k];
+      }
+    }
+  }
+  order.places.assign((dim_ + simd::lanes - 1) / simd::lanes * simd::lanes, nothing);
+  for (size_t i = 0; i < dim_; ++i) {
+    order.places[i] = slot(i);
+  }
 }
 
 void RotorLayers::apply(const float* x, size_t n, float* y) const {
-  run_layers(*this, simd::active_kernels().rotor_forward, x, n, y);
+  const size_t rest = n % simd::lanes;
+  const size_t in_blocks = rest < few_rotated ? n - rest : n;
+  if (in_blocks > 0) {
+    run_layers(*this, simd::active_kernels().rotor_forward, x, in_blocks, y);
+  }
+  if (in_blocks < n) {
+    run_one_by_one(*this, x + in_blocks * dim_, n - in_blocks, y + in_blocks * dim_);
+  }
 }
 
 void RotorLayers::invert(const float* y, size_t n, float* x) const {
@@ -219,12 +285,10 @@ void Frame::build_dense() {
     dense.query_map = dense.data_map;
   } else {
     dense.query_map.assign(padded * d_, 0.0F);
-    dense.directions.assign(padded * d_, 0.0F);
     dense.query_scale.resize(padded);
     for (size_t i = 0; i < padded; ++i) {
       for (size_t j = 0; j < d_; ++j) {
         const float v = half_to_float(eigenvectors_[i * d_ + j]);
-        dense.directions[i * d_ + j] = v;
         dense.data_map[i * d_ + j] = v * weights_[i];
         dense.query_map[i * d_ + j] = v / weights_[i];
       }
@@ -254,16 +318,23 @@ void Frame::apply(const float* x, size_t n, float* y) const {
   layers.apply(y, n, y);
 }
 
-void Frame::apply_block(const float* x, size_t count, float* block, float* scratch) const {
+void Frame::apply_blocks(const float* x, size_t count, float* blocks, float* scratch) const {
   const simd::KernelTable& kernels = simd::active_kernels();
-  if (const auto* dense = std::get_if<DenseFrame>(&map_)) {
-    rows_to_lanes(x, count, d_, scratch);
-    kernels.matrix_block(dense->data_map.data(), padded(), d_, scratch, block);
-    return;
+  const auto* dense = std::get_if<DenseFrame>(&map_);
+  const size_t in_rows = dense != nullptr ? d_ : padded();
+  float* in = dense != nullptr ? scratch : blocks;
+  for (size_t first = 0; first < count; first += simd::lanes) {
+    float* block = in + first * in_rows;
+    rows_to_lanes(x + first * d_, std::min(simd::lanes, count - first), d_, block);
+    std::fill(block + d_ * simd::lanes, block + in_rows * simd::lanes, 0.0F);
+    if (dense == nullptr) {
+      kernels.rotor_forward(view_of(std::get<RotorLayers>(map_)), block, scratch);
+    }
   }
-  rows_to_lanes(x, count, d_, block);
-  std::fill(block + d_ * simd::lanes, block + padded() * simd::lanes, 0.0F);
-  kernels.rotor_forward(view_of(std::get<RotorLayers>(map_)), block, scratch);
+  if (dense != nullptr) {
+    kernels.matrix_block(dense->data_map.data(), padded(), d_, in, blocks,
+                         (count + simd::lanes - 1) / simd::lanes);
+  }
 }
 
 void Frame::apply_query(const float* x, size_t n, float* y) const {
@@ -272,14 +343,8 @@ void Frame::apply_query(const float* x, size_t n, float* y) const {
     return;
   }
   const auto& dense = std::get<DenseFrame>(map_);
-  if (n >= few_vectors) {
-    multiply_blocks(dense.directions, padded(), d_, x, n, y);
-  } else {
-    for (size_t i = 0; i < n; ++i) {
-      simd::active_kernels().half_matrix_vector(dense.half_directions_t.data(), padded(), d_,
-                                                x + i * d_, y + i * padded());
-    }
-  }
+  simd::active_kernels().half_matrix_vectors(dense.half_directions_t.data(), padded(), d_, x, d_, n,
+                                             y, padded());
   for (size_t i = 0; i < n; ++i, y += padded()) {
     std::transform(dense.query_scale.begin(), dense.query_scale.end(), y, y,
                    [](float scale, float v) { return scale * v; });

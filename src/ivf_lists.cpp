@@ -115,10 +115,11 @@ void IvfGeometry::block_products(const float* centred, size_t n, size_t block, f
                                         stride);
 }
 
-void IvfGeometry::split(const float* x, const int64_t* lists, size_t n, float* residuals,
+bool IvfGeometry::split(const float* x, const int64_t* lists, size_t n, float* residuals,
                         float* additive) const {
   const size_t d = dim();
   std::vector<float> mu(d);
+  bool finite = true;
   for (size_t i = 0; i < n; ++i) {
     centroid(static_cast<size_t>(lists[i]), mu.data());
     double squared = 0.0;
@@ -129,8 +130,10 @@ void IvfGeometry::split(const float* x, const int64_t* lists, size_t n, float* r
       squared += static_cast<double>(r) * static_cast<double>(r);
       centroid_product += static_cast<double>(mu[j]) * static_cast<double>(r);
     }
+    finite &= std::isfinite(squared);  // no square of a float is beyond double
     additive[i] = static_cast<float>(metric_ == Metric::l2 ? squared : -centroid_product);
   }
+  return finite;
 }
 
 void IvfGeometry::restore(const int64_t* lists, size_t n, float* x) const {

@@ -132,6 +132,7 @@ class IvfSearcher {
   CentroidRanker ranker_;
   std::vector<float> centred_;
   std::vector<CodecQuery> prepared_;
+  AlignedVector<float> table_scratch_;
   std::vector<IvfQuery> states_;
   size_t count_ = 0;
   std::vector<Visit> visits_;
@@ -157,7 +158,7 @@ class IvfSearcher {
       query.centre_product = inner_product(query.vector, centre.data(), d);
       std::swap(query.codec_query, prepared_[i]);
       CodecAccess::fill_scan_table(geometry_.codec(), query.codec_query,
-                                   file_.codes(0).padded_quads(), query.table);
+                                   file_.codes(0).padded_quads(), query.table, table_scratch_);
     }
   }
 

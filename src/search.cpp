@@ -19,6 +19,7 @@ namespace {
 /// Queries that share a pass over the blocks: their minima have to stay in cache, and beyond this
 /// the scan no longer waits for memory.
 constexpr size_t queries_per_pass = 32;
+static_assert(queries_per_pass <= simd::most_select_queries);
 
 void check_layout(const Codec& codec, const CodeStore& store) {
   const CodeLayout& own = codec.layout();
@@ -113,17 +114,22 @@ SearchStats& SearchStats::operator+=(const SearchStats& other) {
   return *this;
 }
 
-void Space::split(const float* x, size_t n, size_t d, float* residuals, float* additive) const {
+bool Space::split(const float* x, size_t n, size_t d, float* residuals, float* additive) const {
   const std::vector<float> origin(centre.empty() ? d : 0, 0.0F);
   const float* mu = centre.empty() ? origin.data() : centre.data();
+  const bool l2 = metric == Metric::l2;
+  constexpr size_t line = cache_line / sizeof(float);
+  bool finite = true;
   for (size_t i = 0; i < n; ++i) {
-    const float* xi = x + i * d;
-    float* r = residuals + i * d;
-    for (size_t j = 0; j < d; ++j) {
-      r[j] = xi[j] - mu[j];
+    for (size_t j = 0; j < d; j += line) {  // the rows of the next call, where there is one
+      __builtin_prefetch(x + (n + i) * d + j);
     }
-    additive[i] = static_cast<float>(metric == Metric::l2 ? product(r, r, d) : -product(mu, r, d));
+    const double sum =
+        simd::active_kernels().residual(x + i * d, mu, l2 ? nullptr : mu, d, residuals + i * d);
+    finite &= std::isfinite(sum);
+    additive[i] = static_cast<float>(l2 ? sum : -sum);
   }
+  return finite;
 }
 
 void Space::restore(float* x, size_t n, size_t d) const {

@@ -14,21 +14,12 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// Scan data that all queries of a pass work through before moving on: a share of L2.
 constexpr size_t chunk_bytes = size_t{64} << 10U;
-/// One block in this many is searched first, to guess the limit; fewer are skipped in small stores,
-/// whose sample must still have this many blocks. Below two, sampling would cost more than it
-/// saves.
-constexpr size_t widest_sample_step = 8;
-constexpr size_t least_sampled_blocks = 40;
-/// Candidates refined first, to settle the threshold, as a multiple of k (about).
-constexpr size_t seed_factor = 8;
-
-/// Moves the `count` least to the front, in no order.
-void least_first(std::vector<Neighbour>& candidates, size_t count) {
-  if (count < candidates.size()) {
-    std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count),
-                     candidates.end());
-  }
-}
+/// Blocks whose minima a pass notes before it picks candidates: with 32 queries half a megabyte.
+constexpr size_t part_blocks = 4096;
+/// Vectors refined first, to settle the threshold, as a multiple of k (about).
+constexpr size_t seed_factor = 6;
+/// Minima looked at, about, to find the bound of a rank.
+constexpr size_t usual_sample = 160;
 
 }  // namespace
 
@@ -42,14 +33,6 @@ AllowedBlocks::AllowedBlocks(const CodeStore& store, const IdFilter* filter) {
     masks_[b] =
         filter->allowed(static_cast<int64_t>(first), std::min(block_vectors, store.size() - first));
   }
-}
-
-std::vector<uint64_t> AllowedBlocks::every(size_t step) const {
-  std::vector<uint64_t> result;
-  for (size_t b = 0; b < masks_.size(); b += step) {
-    result.push_back(masks_[b]);
-  }
-  return result;
 }
 
 CodeRefiner::CodeRefiner(const Codec& codec, const Space& space, const CodeStore& store,
@@ -127,6 +110,16 @@ void CandidateList::append(const CodeStore& store, const simd::Selection& found)
   }
 }
 
+void CandidateList::keep(std::vector<uint32_t>& kept) {
+  std::sort(kept.begin(), kept.end());  // so that none is overwritten before it has moved
+  for (size_t i = 0; i < kept.size(); ++i) {
+    entries_[i] = entries_[kept[i]];
+    std::copy_n(planes_.begin() + static_cast<std::ptrdiff_t>(kept[i] * plane_bytes_), plane_bytes_,
+                planes_.begin() + static_cast<std::ptrdiff_t>(i * plane_bytes_));
+  }
+  size_ = kept.size();
+}
+
 void CandidateList::append(const CandidateList& other) {
   plane_bytes_ = std::max(plane_bytes_, other.plane_bytes_);
   make_room(other.size_);
@@ -166,149 +159,124 @@ void StoreScan::prepare(const float* queries, size_t count) {
   const StageTimer timer(params_.stats != nullptr, stats_.prepare_seconds);
   const float weight = space_.weight();
   const size_t d = codec_.dim();
-  std::vector<float> residuals(count * d);
-  std::vector<CodecQuery> prepared(count);
+  residuals_.resize(count * d);
+  prepared_.resize(std::max(prepared_.size(), count));
   queries_.resize(std::max(queries_.size(), count));
   count_ = count;
   scans_.resize(count);
   limits_.assign(count, no_limit);
+  ranges_.resize(count);
   for (size_t q = 0; q < count; ++q) {
-    queries_[q].base = space_.split_query(queries + q * d, d, residuals.data() + q * d);
+    queries_[q].base = space_.split_query(queries + q * d, d, residuals_.data() + q * d);
   }
-  codec_.prepare(residuals.data(), count, prepared.data());
+  codec_.prepare(residuals_.data(), count, prepared_.data());
   for (size_t q = 0; q < count; ++q) {
     Query& query = queries_[q];
-    query.seed_edge = infinity;
     query.candidates.clear();
-    query.codec_query = std::move(prepared[q]);
-    CodecAccess::fill_scan_table(codec_, query.codec_query, store_.padded_quads(), query.table);
+    std::swap(query.codec_query, prepared_[q]);  // both keep their memory for the next pass
+    CodecAccess::fill_scan_table(codec_, query.codec_query, store_.padded_quads(), query.table,
+                                 table_scratch_);
     scans_[q] = {query.table.entries.data(), weight * query.table.step,
                  weight * (query.table.bias + error_margin(query.table))};
   }
   stats_.queries += count;
 }
 
-void StoreScan::guess_limits(size_t k) {
-  const size_t blocks = store_.blocks();
-  const size_t sample_step = std::min(widest_sample_step, blocks / least_sampled_blocks);
-  if (sample_step < 2) {
-    return;
-  }
-  const size_t sampled = (blocks + sample_step - 1) / sample_step;
-  const std::vector<uint64_t> masks = allowed_.every(sample_step);
-  minima_.resize(std::max(minima_.size(), count_ * sampled));
-  {
-    const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
-    store_.kernels().block_minima(store_.block(0), sampled, store_.block_bytes() * sample_step,
-                                  store_.padded_quads(), scans_.data(), scans_.size(),
-                                  masks.empty() ? nullptr : masks.data(), minima_.data(), sampled);
-    stats_.blocks_scanned += count_ * sampled;
-  }
-  const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
-  for (size_t q = 0; q < count_; ++q) {
-    limits_[q] = sampled_limit(q, k, minima_.data() + q * sampled, sampled, sample_step);
+void StoreScan::scan_minima(size_t first_block, size_t blocks, int threads) {
+  const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
+  stats_.blocks_scanned += count_ * blocks;
+  minima_.resize(std::max(minima_.size(), count_ * blocks));
+  const size_t chunk = std::max<size_t>(1, chunk_bytes / store_.block_bytes());
+#pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
+  for (size_t b = 0; b < blocks; b += chunk) {
+    store_.kernels().block_minima(store_.block(first_block + b), std::min(chunk, blocks - b),
+                                  store_.block_bytes(), store_.padded_quads(), scans_.data(),
+                                  count_, allowed_.masks(first_block + b), minima_.data() + b,
+                                  blocks);
   }
 }
 
-/// The bound of the candidate with that rank, counted from 0; +infinity where there are fewer.
-float StoreScan::bound_of_rank(const CandidateList& candidates, size_t rank) {
-  if (rank >= candidates.size()) {
-    return infinity;
+/// Ranks are counted in a sample: what they are for asks for no more. Filtered stores, which may
+/// have few blocks left, are looked at in full.
+void StoreScan::sample_minima(size_t q, const Part& part) {
+  const float* minima = minima_.data() + q * part.blocks;
+  const bool filtered = allowed_.masks() != nullptr;
+  sample_step_ = filtered ? 1 : std::max<size_t>(1, part.blocks / usual_sample);
+  sample_.clear();
+  for (size_t b = 0; b < part.blocks; b += sample_step_) {
+    if (minima[b] < infinity) {
+      sample_.push_back(minima[b]);
+    }
   }
-  bounds_.resize(candidates.size());
-  for (size_t i = 0; i < bounds_.size(); ++i) {
-    bounds_[i] = candidates[i].bound;
-  }
-  const auto at = bounds_.begin() + static_cast<std::ptrdiff_t>(rank);
-  std::nth_element(bounds_.begin(), at, bounds_.end());
+}
+
+float StoreScan::sampled_bound(size_t rank) {
+  const auto at = sample_.begin() + static_cast<std::ptrdiff_t>(rank);
+  std::nth_element(sample_.begin(), at, sample_.end());
   return *at;
 }
 
-float StoreScan::sampled_limit(size_t q, size_t k, const float* minima, size_t blocks,
-                               size_t step) {
-  const size_t rank = safe_rank(k, step);
-  const size_t seeds = std::max<size_t>(4 * rank, 16);
-  if (blocks < seeds) {
-    return no_limit;
-  }
-  // The best blocks of the sample hold every vector of the sample with a bound up to `edge`.
-  best_blocks_.resize(blocks);
-  for (size_t b = 0; b < blocks; ++b) {
-    best_blocks_[b] = {minima[b], static_cast<int64_t>(b * step)};
-  }
-  least_first(best_blocks_, seeds - 1);
-  const float edge = std::min(best_blocks_[seeds - 1].distance, no_limit);
-  for (size_t i = 0; i < seeds; ++i) {
-    select_block(q, static_cast<size_t>(best_blocks_[i].id), edge);
-  }
-  CandidateList& candidates = queries_[q].candidates;
-  TopK top(rank);
-  if (by_bound_) {
-    queries_[q].seed_edge = bound_of_rank(candidates, std::max<size_t>(1, seed_factor * k / step));
-    refine_candidates(q, -infinity, infinity, top);
-  } else {
-    for (size_t i = 0; i < candidates.size(); ++i) {
-      top.push({candidates[i].bound, candidates[i].id});
-    }
-  }
-  candidates.clear();
-  return std::min(top.threshold(), no_limit);
-}
-
-void StoreScan::select_block(size_t q, size_t block, float limit) {
-  const uint64_t* masks = allowed_.masks();
-  std::array<float, block_vectors + 16> bounds{};
-  std::array<uint32_t, block_vectors + 16> ids{};
-  simd::Selection found{bounds.data(), ids.data(), 0};
-  store_.kernels().select(store_.block(block), 1, store_.block_bytes(), store_.padded_quads(),
-                          &scans_[q], 1, &limit, masks == nullptr ? nullptr : masks + block,
-                          static_cast<uint32_t>(block * block_vectors), &found);
-  queries_[q].candidates.append(store_, found);
-}
-
-void StoreScan::select(size_t first, size_t count, size_t first_block, size_t last_block,
-                       int threads) {
-  const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
+template <class Pick>
+void StoreScan::over_chunks(size_t blocks, int threads, const Pick& pick) {
   const size_t chunk = std::max<size_t>(1, chunk_bytes / store_.block_bytes());
-  stats_.blocks_scanned += count * (last_block - first_block);
   if (threads <= 1) {
-    for (size_t b = first_block; b < last_block; b += chunk) {
-      select_chunk(first, count, b, std::min(chunk, last_block - b), selection_,
-                   [this](size_t q) -> CandidateList& { return queries_[q].candidates; });
+    for (size_t b = 0; b < blocks; b += chunk) {
+      pick(b, std::min(chunk, blocks - b), selection_,
+           [this](size_t q) -> CandidateList& { return queries_[q].candidates; });
     }
     return;
   }
 #pragma omp parallel num_threads(threads)
   {
     ChunkSelection selection;
-    std::vector<CandidateList> own(count);
+    std::vector<CandidateList> own(count_);
 #pragma omp for schedule(dynamic)
-    for (size_t b = first_block; b < last_block; b += chunk) {
-      select_chunk(first, count, b, std::min(chunk, last_block - b), selection,
-                   [&own, first](size_t q) -> CandidateList& { return own[q - first]; });
+    for (size_t b = 0; b < blocks; b += chunk) {
+      pick(b, std::min(chunk, blocks - b), selection,
+           [&own](size_t q) -> CandidateList& { return own[q]; });
     }
 #pragma omp critical(rotorquant_candidates)
-    for (size_t q = 0; q < count; ++q) {
-      queries_[first + q].candidates.append(own[q]);
+    for (size_t q = 0; q < count_; ++q) {
+      queries_[q].candidates.append(own[q]);
     }
   }
 }
 
-template <class ListOf>
-void StoreScan::select_chunk(size_t first, size_t count, size_t block, size_t blocks,
-                             ChunkSelection& selection, const ListOf& list_of) {
-  const uint64_t* masks = allowed_.masks();
-  selection.reset(count, blocks);
-  store_.kernels().select(store_.block(block), blocks, store_.block_bytes(), store_.padded_quads(),
-                          scans_.data() + first, count, limits_.data() + first,
-                          masks == nullptr ? nullptr : masks + block,
-                          static_cast<uint32_t>(block * block_vectors), selection.out.data());
-  for (size_t q = 0; q < count; ++q) {
-    list_of(first + q).append(store_, selection.out[q]);
-  }
+void StoreScan::select_all(int threads) {
+  const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
+  stats_.blocks_scanned += count_ * store_.blocks();
+  over_chunks(store_.blocks(), threads,
+              [this](size_t block, size_t blocks, ChunkSelection& selection, auto list_of) {
+                selection.reset(count_, blocks);
+                store_.kernels().select(
+                    store_.block(block), blocks, store_.block_bytes(), store_.padded_quads(),
+                    scans_.data(), count_, limits_.data(), allowed_.masks(block),
+                    static_cast<uint32_t>(block * block_vectors), selection.out.data());
+                for (size_t q = 0; q < count_; ++q) {
+                  list_of(q).append(store_, selection.out[q]);
+                }
+              });
 }
 
-void StoreScan::refine_candidates(size_t q, float from, float to, TopK& top) {
+void StoreScan::select_again(const Part& part, size_t first, size_t count, int threads) {
+  const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
+  over_chunks(part.blocks, threads,
+              [&](size_t block, size_t blocks, ChunkSelection& selection, auto list_of) {
+                selection.reset(count, blocks);
+                const size_t at = part.first_block + block;
+                store_.kernels().select_again(
+                    store_.block(at), blocks, store_.block_bytes(), store_.padded_quads(),
+                    scans_.data() + first, count, minima_.data() + first * part.blocks + block,
+                    part.blocks, ranges_.data() + first, allowed_.masks(at),
+                    static_cast<uint32_t>(at * block_vectors), selection.out.data());
+                for (size_t q = 0; q < count; ++q) {
+                  list_of(first + q).append(store_, selection.out[q]);
+                }
+              });
+}
+
+void StoreScan::refine_candidates(size_t q, float from, float to) {
+  TopK& top = queries_[q].top;
   const CodeRefiner refiner(codec_, space_, store_, params_, queries_[q].codec_query);
   const CandidateList& candidates = queries_[q].candidates;
   // Gathered without a branch on each bound, which would be mispredicted every other time.
@@ -349,64 +317,143 @@ void StoreScan::refine_candidates(size_t q, float from, float to, TopK& top) {
   }
 }
 
-void StoreScan::rank_candidates(size_t q) {
-  const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
+/// Refines the vectors with the least bounds of the part: their k-th best is the limit for the
+/// others. What else the blocks looked at hold within `query.taken`, beyond which hardly any limit
+/// lies, stays a candidate.
+void StoreScan::rank_seeds(size_t q, const Part& part) {
   Query& query = queries_[q];
-  stats_.candidates += query.candidates.size();
-  // Best first: the least bounds all but settle the threshold.
-  const float edge = query.seed_edge < infinity
-                         ? query.seed_edge
-                         : bound_of_rank(query.candidates, seed_factor * query.top.k());
-  refine_candidates(q, -infinity, edge, query.top);
-  refine_candidates(q, edge, infinity, query.top);
-  query.candidates.clear();
+  query.seeded = -infinity;
+  query.taken = -infinity;
+  sample_minima(q, part);
+  if (sample_.empty()) {
+    return;
+  }
+  const float reached = std::min(query.top.threshold(), no_limit);
+  const size_t last = sample_.size() * 3 / 4;
+  const float taken = std::min(sampled_bound(last), reached);
+  const float seeded = sampled_bound(std::min(seed_factor * query.top.k() / sample_step_, last));
+  if (seeded >= reached) {
+    return;
+  }
+  query.seeded = seeded;
+  query.taken = taken;
+  ranges_[q] = {-infinity, seeded, -infinity, taken};
+  select_again(part, q, 1, 1);
+  const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
+  refine_candidates(q, -infinity, seeded);
 }
 
-void StoreScan::rank_by_bound(size_t count, size_t k, int threads) {
-  const size_t blocks = store_.blocks();
-  select(0, count, 0, blocks, threads);
-  for (size_t q = 0; q < count; ++q) {
-    queries_[q].top = TopK(k);
-    rank_candidates(q);
-    const float reached = queries_[q].top.threshold();
-    if (reached > limits_[q] && limits_[q] < no_limit) {
-      ++stats_.rescans;
-      queries_[q].top = TopK(k);
-      limits_[q] = std::min(reached, no_limit);  // cannot be too low
-      select(q, 1, 0, blocks, threads);
-      rank_candidates(q);
+/// What rank_seeds() has left: nearly always that of blocks it has not seen.
+void StoreScan::select_rest(const Part& part, int threads) {
+  for (size_t q = 0; q < count_; ++q) {
+    const float limit = std::min(queries_[q].top.threshold(), no_limit);
+    ranges_[q] = {queries_[q].seeded, limit, -infinity, limit};
+  }
+  select_again(part, 0, count_, threads);
+  for (size_t q = 0; q < count_; ++q) {
+    Query& query = queries_[q];
+    const float limit = ranges_[q].to;
+    if (query.taken < limit && query.seeded > -infinity) {
+      ranges_[q] = {-infinity, query.seeded, query.taken, limit};
+      select_again(part, q, 1, threads);
     }
   }
 }
 
-void StoreScan::rank_shortlist(size_t q, size_t k, int threads) {
-  const size_t length = params_.k_factor * k;
-  CandidateList& candidates = queries_[q].candidates;
-  if (candidates.size() < length && limits_[q] < no_limit) {
-    ++stats_.rescans;
-    limits_[q] = no_limit;
-    candidates.clear();
-    select(q, 1, 0, store_.blocks(), threads);
-  }
+void StoreScan::rank_candidates(size_t q) {
   const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
-  stats_.candidates += candidates.size();
-  // Ties by id: what is in the list must not depend on the order of candidates.
-  std::vector<std::pair<Neighbour, size_t>> order(candidates.size());
+  Query& query = queries_[q];
+  stats_.candidates += query.candidates.size();
+  // The nearer half by bound first: it lowers the threshold for the other.
+  const float middle =
+      query.seeded > -infinity ? 0.5F * (query.seeded + query.top.threshold()) : infinity;
+  refine_candidates(q, query.seeded, middle);
+  refine_candidates(q, middle, infinity);
+  query.candidates.clear();
+}
+
+void StoreScan::rank_part(const Part& part, int threads) {
+  scan_minima(part.first_block, part.blocks, threads);
+  for (size_t q = 0; q < count_; ++q) {
+    rank_seeds(q, part);
+  }
+  select_rest(part, threads);
+  for (size_t q = 0; q < count_; ++q) {
+    rank_candidates(q);
+  }
+}
+
+/// The least bounds so far stay candidates: at least `length` of them, where there are as many.
+void StoreScan::shortlist_part(const Part& part, size_t length, int threads) {
+  scan_minima(part.first_block, part.blocks, threads);
+  for (size_t q = 0; q < count_; ++q) {
+    // So many blocks hold as many vectors within the bound of this rank.
+    if (length <= part.blocks) {
+      const float* minima = minima_.data() + q * part.blocks;
+      sample_.assign(minima, minima + part.blocks);
+      const auto at = sample_.begin() + static_cast<std::ptrdiff_t>(length - 1);
+      std::nth_element(sample_.begin(), at, sample_.end());
+      limits_[q] = std::min(limits_[q], *at);
+    }
+    ranges_[q] = {-infinity, limits_[q], -infinity, limits_[q]};
+  }
+  select_again(part, 0, count_, threads);
+  for (size_t q = 0; q < count_; ++q) {
+    shorten(q, length);
+  }
+}
+
+/// Cuts the candidates of q to the `length` least by bound; ties by id, so that what is in the list
+/// does not depend on the order of candidates.
+void StoreScan::shorten(size_t q, size_t length) {
+  const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
+  CandidateList& candidates = queries_[q].candidates;
+  if (candidates.size() <= length) {
+    return;
+  }
+  std::vector<std::pair<Neighbour, uint32_t>> order(candidates.size());
   for (size_t i = 0; i < candidates.size(); ++i) {
-    order[i] = {{candidates[i].bound, candidates[i].id}, i};
+    order[i] = {{candidates[i].bound, candidates[i].id}, static_cast<uint32_t>(i)};
   }
-  if (length < order.size()) {
-    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(length),
-                     order.end());
-    order.resize(length);
+  const auto last = order.begin() + static_cast<std::ptrdiff_t>(length - 1);
+  std::nth_element(order.begin(), last, order.end());
+  limits_[q] = std::min(limits_[q], last->first.distance);
+  order_.clear();
+  for (size_t i = 0; i < length; ++i) {
+    order_.push_back(order[i].second);
   }
+  candidates.keep(order_);
+}
+
+void StoreScan::rank_shortlist(size_t q) {
+  const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
+  const CandidateList& candidates = queries_[q].candidates;
+  stats_.candidates += candidates.size();
+  stats_.refined += candidates.size();
   const CodeRefiner refiner(codec_, space_, store_, params_, queries_[q].codec_query);
-  TopK top(k);
-  for (const auto& [neighbour, i] : order) {
-    ++stats_.refined;
-    top.push({refiner.distance(candidates[i], candidates.plane(i)), neighbour.id});
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    queries_[q].top.push({refiner.distance(candidates[i], candidates.plane(i)), candidates[i].id});
   }
-  queries_[q].top = std::move(top);
+}
+
+void StoreScan::rank(size_t k, int threads) {
+  const size_t parts = (store_.blocks() + part_blocks - 1) / part_blocks;
+  const size_t length = params_.k_factor * k;
+  for (size_t q = 0; q < count_; ++q) {
+    queries_[q].top = TopK(k);
+  }
+  for (size_t p = 0; p < parts; ++p) {
+    const size_t first = store_.blocks() * p / parts;
+    const Part part = {first, store_.blocks() * (p + 1) / parts - first};
+    if (by_bound_) {
+      rank_part(part, threads);
+    } else {
+      shortlist_part(part, length, threads);
+    }
+  }
+  for (size_t q = 0; !by_bound_ && q < count_; ++q) {
+    rank_shortlist(q);
+  }
 }
 
 std::vector<std::vector<Neighbour>> StoreScan::nearest(const float* queries, size_t count, size_t k,
@@ -417,16 +464,7 @@ std::vector<std::vector<Neighbour>> StoreScan::nearest(const float* queries, siz
     return results;
   }
   prepare(queries, count);
-  if (by_bound_) {
-    guess_limits(possible);
-    rank_by_bound(count, possible, threads);
-  } else {
-    guess_limits(std::min(params_.k_factor * possible, store_.size()));
-    select(0, count, 0, store_.blocks(), threads);
-    for (size_t q = 0; q < count; ++q) {
-      rank_shortlist(q, possible, threads);
-    }
-  }
+  rank(possible, threads);
   for (size_t q = 0; q < count; ++q) {
     results[q] = queries_[q].top.take_sorted();
     for (Neighbour& neighbour : results[q]) {
@@ -446,7 +484,7 @@ std::vector<std::vector<Neighbour>> StoreScan::within(const float* queries, size
     limits_[q] = std::min(std::nextafter(radius - queries_[q].base, infinity), no_limit);
   }
   if (store_.size() > 0) {
-    select(0, count, 0, store_.blocks(), threads);
+    select_all(threads);
   }
   const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
   std::vector<std::vector<Neighbour>> results(count);

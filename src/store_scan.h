@@ -20,9 +20,10 @@ namespace rotorquant {
 class AllowedBlocks {
  public:
   AllowedBlocks(const CodeStore& store, const IdFilter* filter);
-  const uint64_t* masks() const { return masks_.empty() ? nullptr : masks_.data(); }
-  /// The masks of every `step`-th block.
-  std::vector<uint64_t> every(size_t step) const;
+  /// The masks from block `first` on; null without a filter.
+  const uint64_t* masks(size_t first = 0) const {
+    return masks_.empty() ? nullptr : masks_.data() + first;
+  }
 
  private:
   std::vector<uint64_t> masks_;
@@ -47,6 +48,8 @@ class CandidateList {
   void append(const CodeStore& store, const simd::Selection& found);
   void append(const CandidateList& other);
   void clear() { size_ = 0; }
+  /// Drops all but those numbered in `kept`, which it sorts.
+  void keep(std::vector<uint32_t>& kept);
 
  private:
   size_t size_ = 0;
@@ -111,10 +114,10 @@ struct ChunkSelection {
 /// exceeds the k-th best of that measure can be dropped no matter in which order the others are
 /// met, which is what makes results independent of threads and batches.
 ///
-/// What keeps candidates few is a limit known before the scan: every 8th block is searched first,
-/// and a rank of its result that is all but sure to lie behind the k-th best of the whole is the
-/// limit of the pass over everything. Where the guess was too low after all, the k-th best found
-/// so far is a limit that cannot be, and the query scans once more.
+/// What keeps candidates few is a limit known before they are picked. A first pass notes the least
+/// bound of every block; the vectors with the least bounds of all are refined first, and their k-th
+/// best is all but the final threshold: only blocks with a bound within it are looked at again.
+/// Stores are searched in parts of so many blocks that the notes of a pass stay in cache.
 class StoreScan {
  public:
   StoreScan(const Codec& codec, const Space& space, const CodeStore& store,
@@ -135,9 +138,18 @@ class StoreScan {
     CodecQuery codec_query;
     ScanTable table;
     float base = 0.0F;
-    float seed_edge = 0.0F;  ///< bounds up to here are refined first; +infinity: none is known
+    /// Of blocks of the part with minima up to here ...
+    float seeded = 0.0F;
+    /// ... bounds up to here are candidates already; those up to `seeded` are refined.
+    float taken = 0.0F;
     CandidateList candidates;
     TopK top{0};
+  };
+
+  /// Blocks that are searched at a time.
+  struct Part {
+    size_t first_block;
+    size_t blocks;
   };
 
   const Codec& codec_;
@@ -147,39 +159,49 @@ class StoreScan {
   const AllowedBlocks& allowed_;
   bool by_bound_;  ///< refine_error_scale != 0: bounds decide, else a shortlist of fixed length
   std::vector<Query> queries_;  ///< the first count_ are those of the pass
+  std::vector<CodecQuery> prepared_;
+  std::vector<float> residuals_;
+  AlignedVector<float> table_scratch_;
   size_t count_ = 0;
   std::vector<simd::ScanQuery> scans_;
   std::vector<float> limits_;
+  std::vector<simd::SelectRange> ranges_;
   ChunkSelection selection_;
-  std::vector<float> minima_;
-  std::vector<Neighbour> best_blocks_;
-  std::vector<float> bounds_;
+  std::vector<float> minima_;    ///< a row a query: the least bound of each block of the part
+  std::vector<float> sample_;
+  size_t sample_step_ = 1;
   std::vector<uint32_t> order_;  ///< candidates to refine
   SearchStats stats_;
 
   void prepare(const float* queries, size_t count);
   /// What the bound allows for, in units of <q', a_1>.
   float error_margin(const ScanTable& table) const;
-  /// A limit for each query, from a sample of the blocks; +infinity where the store is small.
-  void guess_limits(size_t k);
-  float bound_of_rank(const CandidateList& candidates, size_t rank);
-  float sampled_limit(size_t q, size_t k, const float* minima, size_t blocks, size_t step);
-  /// Adds to the candidates of queries first .. first + count - 1 the vectors of the given blocks
-  /// with bounds within limits_.
-  void select(size_t first, size_t count, size_t first_block, size_t last_block, int threads);
-  /// list_of(q): where the candidates of query q go.
-  template <class ListOf>
-  void select_chunk(size_t first, size_t count, size_t block, size_t blocks,
-                    ChunkSelection& selection, const ListOf& list_of);
-  void select_block(size_t q, size_t block, float limit);
+  /// Notes the minima of blocks first_block ... for all queries.
+  void scan_minima(size_t first_block, size_t blocks, int threads);
+  /// sample_: of the finite minima of a query, one block in sample_step_.
+  void sample_minima(size_t q, const Part& part);
+  /// The bound of a rank, counted from 0, in sample_.
+  float sampled_bound(size_t rank);
+  /// Runs pick(block, blocks, selection, list_of) over chunks of `blocks` blocks; list_of(q): where
+  /// the candidates of query q go.
+  template <class Pick>
+  void over_chunks(size_t blocks, int threads, const Pick& pick);
+  /// Makes candidates of all vectors with bounds within limits_.
+  void select_all(int threads);
+  /// Makes candidates of what ranges_ asks for of one part, of `count` queries.
+  void select_again(const Part& part, size_t first, size_t count, int threads);
 
-  /// Scans, then refines what passed; scans again where the limit proves too low.
-  void rank_by_bound(size_t count, size_t k, int threads);
+  /// Fills the queries' `top` part by part.
+  void rank(size_t k, int threads);
+  void rank_part(const Part& part, int threads);
+  void rank_seeds(size_t q, const Part& part);
+  void select_rest(const Part& part, int threads);
   void rank_candidates(size_t q);
-  void rank_shortlist(size_t q, size_t k, int threads);
-  /// Refines the candidates of q with bounds above `from` and up to `to` that can still enter
-  /// `top`.
-  void refine_candidates(size_t q, float from, float to, TopK& top);
+  /// Refines the candidates of q with bounds above `from` and up to `to` that can still enter.
+  void refine_candidates(size_t q, float from, float to);
+  void shortlist_part(const Part& part, size_t length, int threads);
+  void shorten(size_t q, size_t length);
+  void rank_shortlist(size_t q);
 };
 
 }  // namespace rotorquant

@@ -271,6 +271,8 @@ TEST(CodecPrepare, ManyQueriesAreEachWhatOneIs) {
         ASSERT_EQ(together[i].fixed.frame, alone.fixed.frame);
         ASSERT_EQ(together[i].fixed.sign, alone.fixed.sign);
         ASSERT_EQ(together[i].fixed.level_step, alone.fixed.level_step);
+        ASSERT_EQ(together[i].fixed.sign_step, alone.fixed.sign_step);
+        ASSERT_EQ(together[i].scan_variance, alone.scan_variance);
       }
     }
   }

@@ -176,7 +176,7 @@ TEST(Frame, ABatchOfOneEqualsABatchOfMany) {
       const Floats data = applied(frame, x);
       const Floats query = applied_query(frame, x);
       const Floats back = inverted(frame, data);
-      for (const size_t n : {1U, 7U, 8U, 9U, 16U, 17U}) {
+      for (const size_t n : {1U, 2U, 3U, 4U, 7U, 8U, 9U, 16U, 17U}) {
         Floats y(n * padded);
         Floats z(n * d);
         frame.apply(x.data() + d, n, y.data());

@@ -51,6 +51,54 @@ TEST_P(FrameKernel, RotorLayersHaveTheSameBits) {
   }
 }
 
+TEST_P(FrameKernel, RotorVectorHasTheBitsOfALane) {
+  for (const size_t dim : {1U, 2U, 3U, 4U, 5U, 47U, 48U, 49U, 50U, 100U, 129U, 384U, 1536U}) {
+    for (const size_t layers : {1U, 2U, 9U}) {
+      const RotorLayers rotors(dim, layers, 3 + dim);
+      Lanes block = random_lanes(dim, dim + layers);
+      for (size_t j = 0; j < dim; ++j) {
+        block[j * lanes] = -0.0F;  // one vector of nothing, one of little
+        block[j * lanes + 1] *= 1e-38F;
+      }
+      Floats rows(lanes * dim);
+      lanes_to_rows(block.data(), lanes, dim, rows.data());
+      Lanes scratch(dim * lanes);
+      kernels().rotor_forward(view_of(rotors), block.data(), scratch.data());
+      Floats expected(lanes * dim);
+      lanes_to_rows(block.data(), lanes, dim, expected.data());
+      const simd::RotorVectorView view = vector_view_of(rotors);
+      Lanes work(vector_scratch(rotors));
+      for (size_t i = 0; i < lanes; ++i) {
+        Floats found(dim);
+        kernels().rotor_vector(view, rows.data() + i * dim, found.data(), work.data());
+        ASSERT_TRUE(same_bits(found.data(), expected.data() + i * dim, dim))
+            << dim << " " << layers << " vector " << i;
+        kernels().rotor_vector(view, rows.data() + i * dim, rows.data() + i * dim, work.data());
+        ASSERT_TRUE(same_bits(rows.data() + i * dim, found.data(), dim)) << "in place " << dim;
+      }
+    }
+  }
+}
+
+TEST(LaneRows, ARowIsAColumnOfItsBlock) {
+  for (const size_t d : {1U, 3U, 4U, 5U, 16U, 31U}) {
+    for (size_t count = 1; count <= lanes; ++count) {
+      const Floats rows = test_data::gaussian(count, d, 13);
+      Floats block(d * lanes, 7.0F);
+      rows_to_lanes(rows.data(), count, d, block.data());
+      for (size_t at = 0; at < block.size(); ++at) {
+        const size_t lane = at % lanes;
+        ASSERT_EQ(block[at], lane < count ? rows[lane * d + at / lanes] : 0.0F)
+            << d << " " << count;
+      }
+      Floats back(count * d + 1, 7.0F);
+      lanes_to_rows(block.data(), count, d, back.data());
+      ASSERT_TRUE(same_bits(back.data(), rows.data(), rows.size())) << d << " " << count;
+      ASSERT_EQ(back.back(), 7.0F);
+    }
+  }
+}
+
 struct Shape {
   size_t rows;
   size_t cols;
@@ -63,7 +111,7 @@ TEST_P(FrameKernel, MatrixBlockIsTheProductWithinRounding) {
     const Floats m = test_data::gaussian(shape.rows, shape.cols, 5);
     const Lanes x = random_lanes(shape.cols, 6);
     Lanes y(shape.rows * lanes);
-    kernels().matrix_block(m.data(), shape.rows, shape.cols, x.data(), y.data());
+    kernels().matrix_block(m.data(), shape.rows, shape.cols, x.data(), y.data(), 1);
     for (size_t row = 0; row < shape.rows; ++row) {
       for (size_t lane = 0; lane < lanes; ++lane) {
         double sum = 0.0;
@@ -91,7 +139,7 @@ TEST_P(FrameKernel, MatrixVectorHasTheBitsOfMatrixBlock) {
     }
     const Lanes x = random_lanes(shape.cols, 8);
     Lanes block(shape.rows * lanes);
-    kernels().matrix_block(m.data(), shape.rows, shape.cols, x.data(), block.data());
+    kernels().matrix_block(m.data(), shape.rows, shape.cols, x.data(), block.data(), 1);
     for (size_t lane = 0; lane < lanes; ++lane) {
       Floats one(shape.cols);
       Floats expected(shape.rows);
@@ -108,8 +156,51 @@ TEST_P(FrameKernel, MatrixVectorHasTheBitsOfMatrixBlock) {
   }
 }
 
-TEST_P(FrameKernel, HalfMatrixVectorHasTheBitsOfTheWidenedMatrix) {
-  for (const Shape& shape : shapes) {
+/// What lies between the rows of a result stays.
+constexpr float between_rows = 7.0F;
+
+/// n vectors, in rows that are farther apart than they are long, through `product`.
+template <class Product>
+Floats products(const Shape& shape, size_t n, const Product& product) {
+  const size_t x_stride = shape.cols + 3;
+  const size_t y_stride = shape.rows + 5;
+  const Floats x = test_data::gaussian(n, x_stride, 10);
+  Floats y(n * y_stride, between_rows);
+  product(x.data(), x_stride, y.data(), y_stride);
+  return y;
+}
+
+Floats one_by_one(const simd::KernelTable& kernels, const Floats& mt, const Shape& shape,
+                  size_t n) {
+  return products(shape, n, [&](const float* x, size_t x_stride, float* y, size_t y_stride) {
+    for (size_t i = 0; i < n; ++i) {
+      kernels.matrix_vector(mt.data(), shape.rows, shape.cols, x + i * x_stride, y + i * y_stride);
+    }
+  });
+}
+
+/// Rows and columns around what tiles and blocks hold.
+const std::vector<Shape> many_shapes = {{64, 1},   {64, 100}, {128, 129}, {192, 3},
+                                        {33, 257}, {1, 1},    {52, 128},  {100, 300}};
+const std::vector<size_t> vector_counts = {0, 1, 2, 3, 4, 5, 7, 8, 9, 17};
+
+TEST_P(FrameKernel, MatrixVectorsHasTheBitsOfMatrixVector) {
+  for (const Shape& shape : many_shapes) {
+    const Floats mt = test_data::gaussian(shape.cols, shape.rows, 9);
+    for (const size_t n : vector_counts) {
+      const Floats found =
+          products(shape, n, [&](const float* x, size_t x_stride, float* y, size_t y_stride) {
+            kernels().matrix_vectors(mt.data(), shape.rows, shape.cols, x, x_stride, n, y,
+                                     y_stride);
+          });
+      ASSERT_TRUE(same_bits(found, one_by_one(kernels(), mt, shape, n)))
+          << shape.rows << " x " << shape.cols << " n " << n;
+    }
+  }
+}
+
+TEST_P(FrameKernel, HalfMatrixVectorsHasTheBitsOfTheWidenedMatrix) {
+  for (const Shape& shape : many_shapes) {
     std::vector<uint16_t> halves;
     Floats wide;
     for (const float v : test_data::gaussian(shape.cols, shape.rows, 11, 0.1F)) {
@@ -122,31 +213,34 @@ TEST_P(FrameKernel, HalfMatrixVectorHasTheBitsOfTheWidenedMatrix) {
       halves[i] = edges[i];
       wide[i] = half_to_float(edges[i]);
     }
-    const Floats x = test_data::gaussian(1, shape.cols, 12);
-    Floats expected(shape.rows);
-    Floats found(shape.rows);
-    kernels().matrix_vector(wide.data(), shape.rows, shape.cols, x.data(), expected.data());
-    kernels().half_matrix_vector(halves.data(), shape.rows, shape.cols, x.data(), found.data());
-    ASSERT_TRUE(same_bits(found, expected)) << shape.rows << " x " << shape.cols;
+    for (const size_t n : vector_counts) {
+      const Floats found =
+          products(shape, n, [&](const float* x, size_t x_stride, float* y, size_t y_stride) {
+            kernels().half_matrix_vectors(halves.data(), shape.rows, shape.cols, x, x_stride, n, y,
+                                          y_stride);
+          });
+      ASSERT_TRUE(same_bits(found, one_by_one(kernels(), wide, shape, n)))
+          << shape.rows << " x " << shape.cols << " n " << n;
+    }
   }
 }
 
-TEST_P(FrameKernel, MatrixVectorsHasTheBitsOfMatrixVector) {
-  for (const Shape& shape : {Shape{64, 1}, {64, 100}, {128, 129}, {192, 3}, {33, 20}, {1, 1}}) {
-    const Floats mt = test_data::gaussian(shape.cols, shape.rows, 9);
-    for (const size_t n : {0U, 1U, 2U, 3U, 4U, 5U, 9U}) {
-      const size_t x_stride = shape.cols + 3;
-      const size_t y_stride = shape.rows + 5;
-      const Floats x = test_data::gaussian(n, x_stride, 10);
-      Floats expected(n * y_stride, 7.0F);  // what lies between the rows stays
-      Floats found = expected;
-      for (size_t i = 0; i < n; ++i) {
-        kernels().matrix_vector(mt.data(), shape.rows, shape.cols, x.data() + i * x_stride,
-                                expected.data() + i * y_stride);
-      }
-      kernels().matrix_vectors(mt.data(), shape.rows, shape.cols, x.data(), x_stride, n,
-                               found.data(), y_stride);
-      ASSERT_TRUE(same_bits(found, expected)) << shape.rows << " x " << shape.cols << " n " << n;
+TEST_P(FrameKernel, SeveralMatrixBlocksHaveTheBitsOfEach) {
+  for (const Shape& shape : shapes) {
+    const Floats m = test_data::gaussian(shape.rows, shape.cols, 5);
+    constexpr size_t most = 3;
+    const Lanes x = random_lanes(most * shape.cols, 6);
+    Lanes expected(most * shape.rows * lanes);
+    for (size_t b = 0; b < most; ++b) {
+      kernels().matrix_block(m.data(), shape.rows, shape.cols, x.data() + b * shape.cols * lanes,
+                             expected.data() + b * shape.rows * lanes, 1);
+    }
+    for (size_t blocks = 0; blocks <= most; ++blocks) {
+      const size_t size = blocks * shape.rows * lanes;
+      Lanes found(size + 1, 7.0F);
+      kernels().matrix_block(m.data(), shape.rows, shape.cols, x.data(), found.data(), blocks);
+      ASSERT_TRUE(same_bits(found.data(), expected.data(), size)) << shape.rows << " " << blocks;
+      ASSERT_EQ(found[size], 7.0F);
     }
   }
 }
@@ -166,7 +260,7 @@ struct Encoded {
     block.y = rows.data();
     block.decoded = rows.data() + step;
     block.sign_part = rows.data() + 2 * step;
-    block.target = rows.data() + 3 * step;
+    block.residual = rows.data() + 3 * step;
     block.scratch = rows.data() + 4 * step;
     block.nibbles = nibbles.data();
     kernels.encode_block(view, block);
@@ -232,7 +326,7 @@ using TableKernel = EveryKernelSet;
 
 struct Table {
   Bytes entries;
-  simd::TableScale scale;
+  simd::TableScale scale{};
 
   Table(const simd::KernelTable& kernels, const Floats& columns, size_t tree_step, size_t quads,
         const Floats& query)
@@ -243,14 +337,42 @@ struct Table {
   }
 };
 
-TEST_P(TableKernel, HasTheScalarBytesAndIsNearTheProducts) {
+/// What a table is by its definition, sums in the order of coordinates.
+Table defined_table(const Floats& columns, size_t tree_step, size_t quads, const Floats& query) {
+  Table table(simd::scalar_kernels, columns, tree_step, 0, query);
+  Floats products;
+  Floats least(quads);
+  float widest = 0.0F;
+  table.scale.bias = 0.0F;
+  for (size_t quad = 0; quad < quads; ++quad) {
+    for (size_t child = 0; child < fanout; ++child) {
+      float sum = 0.0F;
+      for (size_t k = 0; k < quad_dims; ++k) {
+        sum += query[quad * quad_dims + k] * columns[quad * tree_step + k * fanout + child];
+      }
+      products.push_back(sum);
+    }
+    const auto [low, high] = std::minmax_element(products.end() - fanout, products.end());
+    least[quad] = *low;
+    widest = std::max(widest, *high - *low);
+    table.scale.bias += *low;
+  }
+  table.scale.step = widest / 255.0F;
+  for (size_t i = 0; i < products.size(); ++i) {
+    const float entry = (products[i] - least[i / fanout]) * (1.0F / table.scale.step) + 0.5F;
+    table.entries.push_back(static_cast<uint8_t>(std::min(entry, 255.0F)));
+  }
+  return table;
+}
+
+TEST_P(TableKernel, HasTheDefinedBytesAndIsNearTheProducts) {
   constexpr size_t tree = quad_dims * fanout;
-  for (const size_t quads : {1U, 2U, 25U, 33U, 384U}) {
+  for (const size_t quads : {1U, 2U, 7U, 8U, 9U, 25U, 33U, 384U}) {
     for (const size_t tree_step : {size_t{0}, tree}) {
       const Floats columns = test_data::gaussian(tree_step == 0 ? 1 : quads, tree, 30 + quads);
       const Floats query = test_data::gaussian(quads, quad_dims, 31);
       const Table found(kernels(), columns, tree_step, quads, query);
-      const Table expected(simd::scalar_kernels, columns, tree_step, quads, query);
+      const Table expected = defined_table(columns, tree_step, quads, query);
       ASSERT_EQ(found.entries, expected.entries) << quads << " " << tree_step;
       ASSERT_TRUE(same_bits(&found.scale.step, &expected.scale.step, 1));
       ASSERT_TRUE(same_bits(&found.scale.bias, &expected.scale.bias, 1));
@@ -278,6 +400,42 @@ TEST_P(TableKernel, OfNothingIsNothing) {
   EXPECT_EQ(table.entries, Bytes(3 * fanout, 0));
   EXPECT_EQ(table.scale.step, 0.0F);
   EXPECT_EQ(table.scale.bias, 0.0F);
+}
+
+// ---- fixed point ------------------------------------------------------------------------------
+
+using FixedKernel = EveryKernelSet;
+
+TEST_P(FixedKernel, LargestMagnitudeIsThatOfEitherSign) {
+  EXPECT_EQ(kernels().largest_magnitude(nullptr, 0), 0.0F);
+  for (const size_t n : {1U, 2U, 7U, 16U, 33U, 100U}) {
+    Floats values = test_data::gaussian(1, n, 40 + n);
+    for (const float large : {9.0F, -11.0F}) {
+      values[n / 2] = large;
+      EXPECT_EQ(kernels().largest_magnitude(values.data(), n), std::abs(large)) << n;
+    }
+  }
+  const Floats little = {0.0F, -0.0F, 1e-45F, -1e-44F};
+  EXPECT_EQ(kernels().largest_magnitude(little.data(), little.size()), 1e-44F);
+}
+
+TEST_P(FixedKernel, RoundsToTheNearestTiesToEven) {
+  Floats values = {0.0F,  -0.0F,  0.5F,     1.5F,      2.5F,     -0.5F,    -1.5F,
+                   -2.5F, 0.499F, 32766.5F, -32766.5F, 32767.0F, 40000.0F, -40000.0F};
+  for (const float v : test_data::gaussian(1, 50, 41, 1e4F)) {
+    values.push_back(v);
+  }
+  for (const size_t n : {size_t{1}, size_t{9}, values.size()}) {
+    for (const float scale : {1.0F, 0.25F, -1.0F}) {
+      std::vector<int16_t> fixed(n + 1, 7);
+      kernels().to_fixed(values.data(), n, scale, fixed.data());
+      for (size_t i = 0; i < n; ++i) {
+        const float within = std::clamp(values[i] * scale, -32767.0F, 32767.0F);
+        ASSERT_EQ(fixed[i], std::lrintf(within)) << values[i] << " times " << scale;
+      }
+      EXPECT_EQ(fixed[n], 7);
+    }
+  }
 }
 
 // ---- scan -----------------------------------------------------------------------------------
@@ -507,6 +665,78 @@ TEST_P(ScanKernel, SelectFindsTheAllowedVectorsWithinTheLimit) {
   }
 }
 
+/// select_again() finds what its ranges ask for, block by block and bound by bound.
+void expect_selection_again(const simd::KernelTable& kernels, const CodeStore& store,
+                            const Queries& queries, const std::vector<simd::SelectRange>& ranges,
+                            const std::vector<uint64_t>& allowed) {
+  constexpr uint32_t first_id = 640;
+  const size_t count = queries.scans.size();
+  const size_t stride = store.blocks() + 1;
+  const uint64_t* masks = allowed.empty() ? nullptr : allowed.data();
+  Floats minima(count * stride);
+  kernels.block_minima(store.block(0), store.blocks(), store.block_bytes(), store.padded_quads(),
+                       queries.scans.data(), count, masks, minima.data(), stride);
+  std::vector<Selected> selected;
+  std::vector<simd::Selection> out;
+  selected.reserve(count);
+  for (size_t q = 0; q < count; ++q) {
+    selected.emplace_back(store.blocks());
+    out.push_back(selected.back().out);
+  }
+  kernels.select_again(store.block(0), store.blocks(), store.block_bytes(), store.padded_quads(),
+                       queries.scans.data(), count, minima.data(), stride, ranges.data(), masks,
+                       first_id, out.data());
+  for (size_t q = 0; q < count; ++q) {
+    std::vector<uint32_t> ids = {0, 77};
+    Floats expected = {0.0F, 0.0F};
+    for (size_t b = 0; b < store.blocks(); ++b) {
+      Floats bounds(block_vectors);
+      kernels.block_bounds(store.block(b), store.padded_quads(), queries.scans[q], bounds.data());
+      const float least = minima[q * stride + b];
+      const bool listed = least > ranges[q].blocks_above && least <= ranges[q].blocks_to;
+      for (size_t v = 0; v < block_vectors; ++v) {
+        const bool counts = listed && (allowed.empty() || ((allowed[b] >> v) & 1U) != 0);
+        if (counts && bounds[v] > ranges[q].above && bounds[v] <= ranges[q].to) {
+          ids.push_back(static_cast<uint32_t>(first_id + b * block_vectors + v));
+          expected.push_back(bounds[v]);
+        }
+      }
+    }
+    ASSERT_EQ(out[q].count, ids.size()) << "query " << q << " of " << count;
+    ASSERT_TRUE(std::equal(ids.begin(), ids.end(), out[q].ids)) << "query " << q;
+    ASSERT_TRUE(same_bits(out[q].bounds, expected.data(), expected.size())) << "query " << q;
+  }
+}
+
+TEST_P(ScanKernel, SelectAgainFindsWhatItsRangesAskFor) {
+  constexpr float everything = std::numeric_limits<float>::max();
+  for (const size_t quads : {1U, 25U, 33U}) {
+    const CodeLayout layout = one_plane(quads);
+    // The last has more blocks than a kernel lists at a time.
+    for (const size_t n : {1U, 64U, 65U, 700U, 40000U}) {
+      const CodeStore store = store_of(kernels(), layout, random_codes(layout, n, quads + n));
+      for (const size_t count : {1U, 2U, 3U, 4U, 7U, 32U}) {
+        const Queries queries(count, store.padded_quads(), n + count);
+        std::vector<simd::SelectRange> ranges;
+        for (size_t q = 0; q < count; ++q) {
+          Floats bounds(block_vectors);
+          kernels().block_bounds(store.block(0), store.padded_quads(), queries.scans[q],
+                                 bounds.data());
+          const float least = *std::min_element(bounds.begin(), bounds.end());
+          const std::vector<simd::SelectRange> choices = {
+              {-everything, least, -everything, bounds[0]},  // block 0 is just within
+              {least, everything, -everything, bounds[0]},   // and just not
+              {-everything, everything, bounds[0], everything},
+              {-everything, everything, -everything, everything}};
+          ranges.push_back(choices[q % choices.size()]);
+        }
+        expect_selection_again(kernels(), store, queries, ranges, {});
+        expect_selection_again(kernels(), store, queries, ranges, masks(store.blocks(), count));
+      }
+    }
+  }
+}
+
 TEST_P(ScanKernel, UnusedPlacesAreInfinitelyFar) {
   const CodeLayout layout = one_plane(25);
   const CodeStore store = store_of(kernels(), layout, random_codes(layout, 65, 14));
@@ -523,6 +753,7 @@ RQ_FOR_EVERY_KERNEL_SET(FrameKernel);
 RQ_FOR_EVERY_KERNEL_SET(EncodeKernel);
 RQ_FOR_EVERY_KERNEL_SET(ScanKernel);
 RQ_FOR_EVERY_KERNEL_SET(TableKernel);
+RQ_FOR_EVERY_KERNEL_SET(FixedKernel);
 
 }  // namespace
 }  // namespace rotorquant

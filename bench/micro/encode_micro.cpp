@@ -23,7 +23,7 @@ void encode(benchmark::State& state, const simd::KernelTable& kernels, size_t d,
   block.y = rows.data();
   block.decoded = rows.data() + step;
   block.sign_part = rows.data() + 2 * step;
-  block.target = rows.data() + 3 * step;
+  block.residual = rows.data() + 3 * step;
   block.scratch = rows.data() + 4 * step;
   block.nibbles = nibbles.data();
   const Report report(state);

@@ -35,7 +35,7 @@ void matrix_block(benchmark::State& state, const simd::KernelTable& kernels, siz
   AlignedVector<float> y(x.size());
   const Report report(state);
   for (auto _ : state) {
-    kernels.matrix_block(m.data(), d, d, x.data(), y.data());
+    kernels.matrix_block(m.data(), d, d, x.data(), y.data(), 1);
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(simd::lanes));
@@ -62,9 +62,10 @@ void tables(benchmark::State& state, const simd::KernelTable& kernels, size_t d,
   const CodeStore store(codec.layout());
   const std::vector<float> query = gaussian(1, d, 10);
   ScanTable table;
+  AlignedVector<float> scratch;
   for (auto _ : state) {
     const CodecQuery prepared = codec.prepare(query.data());
-    CodecAccess::fill_scan_table(codec, prepared, store.padded_quads(), table);
+    CodecAccess::fill_scan_table(codec, prepared, store.padded_quads(), table, scratch);
     benchmark::DoNotOptimize(table.entries.data());
   }
 }

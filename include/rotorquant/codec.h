@@ -83,6 +83,8 @@ struct CodecQuery {
   std::vector<float> frame_query;  ///< q' = G (q - mu), padded with zeros to a multiple of 16
   std::vector<float> sign_query;   ///< O q' (empty without signs); same padding
   FixedQuery fixed;
+  /// Variance of what the whole code adds to the scan's estimate, in units of alpha_1.
+  float scan_variance = 0.0F;
 };
 
 /// Frame + levels + signs: train, encode, decode, estimate. Knows neither metric nor centre:
@@ -115,6 +117,16 @@ class Codec {
   /// frame's product: up to its rounding). Throws on NaN or infinity, naming the row.
   void encode(const float* residuals, const float* additive, size_t n, uint8_t* codes,
               EncodeEffort effort = EncodeEffort::standard) const;
+
+  /// Writes residuals (count x d) and additive terms (count) of vectors first .. first + count - 1,
+  /// and returns whether all residuals are finite. Called from several threads.
+  using ResidualSource =
+      std::function<bool(size_t first, size_t count, float* residuals, float* additive)>;
+  /// The same for residuals that are made when they are needed, a few at a time: they stay in
+  /// cache. Code i goes to codes + i * stride. Returns false if the source ever did; then the
+  /// codes mean nothing.
+  [[nodiscard]] bool encode(const ResidualSource& source, size_t n, uint8_t* codes, size_t stride,
+                            EncodeEffort effort) const;
 
   /// Least-squares reconstruction from the first `levels` levels (0 = everything, signs
   /// included). codes: n x code_bytes(), residuals: n x d.

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "rotorquant/aligned.h"
 #include "rotorquant/bytes.h"
 
 namespace rotorquant {
@@ -51,12 +52,25 @@ class RotorLayers {
   const std::vector<float>& matrices() const { return matrices_; }
   size_t triples() const { return dim_ / 3; }
 
+  /// The layers in the order in which one vector alone runs through them, 16 triples at a time:
+  /// the arrays of simd::RotorVectorView (src/simd/kernels.h).
+  struct VectorOrder {
+    size_t groups = 0;
+    AlignedVector<uint32_t> sources;
+    AlignedVector<float> matrices;
+    AlignedVector<uint32_t> places;
+  };
+  const VectorOrder& vector_order() const { return vector_order_; }
+
  private:
   size_t dim_ = 0;
   size_t layers_ = 0;
   uint64_t seed_ = 0;
   std::vector<uint32_t> permutation_;
   std::vector<float> matrices_;
+  VectorOrder vector_order_;
+
+  void fill_vector_order();
 };
 
 /// A pair of linear maps with <G a, F b> = <a, b>, held as P x d matrices, row-major.
@@ -67,7 +81,6 @@ struct DenseFrame {
 
   // Of learned frames, G = D^-1 V with D a diagonal and V exact in fp16: one query reads half the
   // bytes, which in a large dimension is half the time.
-  std::vector<float> directions;            ///< V
   std::vector<uint16_t> half_directions_t;  ///< V^T in fp16
   std::vector<float> query_scale;           ///< the diagonal of D^-1
 };
@@ -99,9 +112,10 @@ class Frame {
 
   /// Data: y = F x. x: n x d, y: n x P, row-major, not overlapping.
   void apply(const float* x, size_t n, float* y) const;
-  /// apply() of up to 16 vectors (count x d) into what encoders work on: block is P x 16, one
-  /// vector a column, columns from `count` on 0. scratch: P x 16. Both 64-byte aligned.
-  void apply_block(const float* x, size_t count, float* block, float* scratch) const;
+  /// apply() of vectors (count x d) into what encoders work on: for every 16 of them a block of
+  /// P x 16, one vector a column, columns without a vector 0. scratch: as large as the blocks. Both
+  /// 64-byte aligned.
+  void apply_blocks(const float* x, size_t count, float* blocks, float* scratch) const;
   /// Queries: y = G x; the same shapes. Equal to apply unless the frame is learned.
   void apply_query(const float* x, size_t n, float* y) const;
   /// The same by the matrix G itself, whose entries are rounded: what inverted lists fold their

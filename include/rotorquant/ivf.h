@@ -49,8 +49,9 @@ class IvfGeometry {
   CodecQuery framed_offset(size_t list) const;
 
   /// x: n x d -> residuals x - mu_c (n x d) and the codes' additive terms (n): |x - mu_c|^2, or
-  /// -<mu_c, x - mu_c> for inner products. lists: n, each below lists().
-  void split(const float* x, const int64_t* lists, size_t n, float* residuals,
+  /// -<mu_c, x - mu_c> for inner products. lists: n, each below lists(). Returns whether all
+  /// residuals are finite.
+  bool split(const float* x, const int64_t* lists, size_t n, float* residuals,
              float* additive) const;
   /// x += mu_c for n rows.
   void restore(const int64_t* lists, size_t n, float* x) const;

@@ -72,8 +72,8 @@ struct Space {
   std::vector<float> centre;  ///< d floats; empty stands for the origin
 
   float weight() const { return metric == Metric::l2 ? 2.0F : 1.0F; }
-  /// x: n x d -> residuals: n x d, additive: n.
-  void split(const float* x, size_t n, size_t d, float* residuals, float* additive) const;
+  /// x: n x d -> residuals: n x d, additive: n. Returns whether all residuals are finite.
+  bool split(const float* x, size_t n, size_t d, float* residuals, float* additive) const;
   /// x += mu for n rows.
   void restore(float* x, size_t n, size_t d) const;
   /// q: d -> residual: d; returns base.

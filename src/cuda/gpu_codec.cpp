@@ -81,6 +81,9 @@ CodecImpl::CodecImpl(DevicePtr on, Codec of, Space in)
     return fixed_tables.emplace_back(device, from, size).data();
   };
   const size_t trees = view.tree.trees;
+  const AlignedVector<float> third_level =
+      view.tree.levels >= 3 ? CodecAccess::third_level(codec) : AlignedVector<float>{};
+  view.tree.level3 = third_level.data();
   const float** const encode_tables[max_tree_levels] = {&view.tree.level1, &view.tree.level2,
                                                         &view.tree.level3};
   for (size_t level = 0; level < static_cast<size_t>(view.tree.levels); ++level) {

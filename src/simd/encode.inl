@@ -1,13 +1,51 @@
 // SPDX-License-Identifier: MIT
 // Levels, signs and joint rounds on one lane block. Included inside an anonymous namespace.
 
+#if defined(__AVX512F__)
+
+/// The least values of some rows of 16, and where in its row each was.
+struct RowMinima {
+  __m512 value;
+  __m512 place;  ///< integers
+};
+
+/// Each value here and its neighbour there are of the same row, `even` of its lower places.
+RQ_INLINE RowMinima lesser_of(RowMinima even, RowMinima odd) {
+  const __mmask16 is_odd = _mm512_cmp_ps_mask(odd.value, even.value, _CMP_LT_OQ);
+  return {_mm512_min_ps(odd.value, even.value),
+          _mm512_mask_blend_ps(is_odd, even.place, odd.place)};
+}
+
+/// The minima of `Rows` rows from `first` on: halves are merged, neighbours with neighbours, so
+/// that of equal values the first stays. Ends with row r in lane r.
+template <int Rows, class Row>
+RQ_INLINE RowMinima row_minima(Row row, int first) {
+  if constexpr (Rows == 1) {
+    const __m512i places = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return {reinterpret_cast<__m512>(row(first)), _mm512_castsi512_ps(places)};
+  } else {
+    constexpr int evens = 0x88;
+    constexpr int odds = 0xDD;
+    const RowMinima a = row_minima<Rows / 2>(row, first);
+    const RowMinima b = row_minima<Rows / 2>(row, first + Rows / 2);
+    if constexpr (Rows <= 4) {
+      return lesser_of(
+          {_mm512_shuffle_ps(a.value, b.value, evens), _mm512_shuffle_ps(a.place, b.place, evens)},
+          {_mm512_shuffle_ps(a.value, b.value, odds), _mm512_shuffle_ps(a.place, b.place, odds)});
+    } else {
+      return lesser_of({_mm512_shuffle_f32x4(a.value, b.value, evens),
+                        _mm512_shuffle_f32x4(a.place, b.place, evens)},
+                       {_mm512_shuffle_f32x4(a.value, b.value, odds),
+                        _mm512_shuffle_f32x4(a.place, b.place, odds)});
+    }
+  }
+}
+
+#else
+
 /// The least of 16 values, the first on ties.
 RQ_INLINE uint32_t argmin16(LaneFloat v) {
-#if defined(__AVX512F__)
-  const __m512 x = reinterpret_cast<__m512>(v);
-  const __m512 least = _mm512_set1_ps(_mm512_reduce_min_ps(x));
-  return static_cast<uint32_t>(__builtin_ctz(_mm512_cmp_ps_mask(x, least, _CMP_EQ_OQ)));
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
   __m256 least = _mm256_min_ps(v.part[0], v.part[1]);
   least = _mm256_min_ps(least, _mm256_permute2f128_ps(least, least, 1));
   least = _mm256_min_ps(least, _mm256_permute_ps(least, 0x4E));
@@ -34,163 +72,237 @@ RQ_INLINE uint32_t argmin16(LaneFloat v) {
 #endif
 }
 
-/// A quad of 16 vectors and the best child found so far.
-struct QuadChoice {
-  LaneInt index;
-  LaneFloat centroid[4];
-};
+#endif
 
-/// Nearest of 16 children for every lane, by |c|^2/2 - <t, c>. `centre(child, k)` gives coordinate
-/// k (0..3) or half the squared norm (4) of the child as lanes. Without Centroids, the centroid of
-/// the choice is left open.
-template <bool Centroids, class Centre>
-RQ_INLINE QuadChoice nearest_child(const LaneFloat t[4], Centre centre) {
-  QuadChoice best;
-  LaneFloat best_score = broadcast(__builtin_inff());
-  best.index = LaneInt{};
-  for (LaneFloat& coordinate : best.centroid) {
-    coordinate = LaneFloat{};
+/// The place of the least of 16 values in each of 16 rows, row(0) to row(15).
+template <class Row>
+RQ_INLINE LaneInt argmin_rows(Row row) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<LaneInt>(row_minima<static_cast<int>(lanes)>(row, 0).place);
+#else
+  LaneInt places;
+  for (size_t lane = 0; lane < lanes; ++lane) {
+    places[lane] = static_cast<int32_t>(argmin16(row(static_cast<int>(lane))));
   }
-  for (int child = 0; child < static_cast<int>(fanout); ++child) {
-    LaneFloat c[4];
-    LaneFloat score = centre(child, 4);
-    for (int k = 0; k < 4; ++k) {
-      c[k] = centre(child, k);
-      score = score - t[k] * c[k];
-    }
-    const LaneInt better = less(score, best_score);
-    best_score = choose(better, score, best_score);
-    best.index = choose(better, broadcast_int(child), best.index);
-    for (int k = 0; Centroids && k < 4; ++k) {
-      best.centroid[k] = choose(better, c[k], best.centroid[k]);
-    }
-  }
-  return best;
+  return places;
+#endif
 }
 
-/// Level 3 has 256 parents, too many for a register: lanes become the 16 children of one vector.
-RQ_INLINE void third_level(const TreeView& tree, size_t quad_tree, const LaneFloat t[4],
-                           LaneInt node, QuadChoice& choice) {
-  const float* table = tree.level3 + quad_tree * 256 * 5 * lanes;
-  const float* leaves = tree.centroids[2] + quad_tree * 4096 * 4;
-  for (size_t lane = 0; lane < lanes; ++lane) {
-    const auto parent = static_cast<size_t>(node[lane]);
-    const float* children = table + parent * 5 * lanes;
-    LaneFloat score = load_lanes(children + 4 * lanes);
+/// What a quad of 16 vectors is to be coded as, and the node found for each.
+struct QuadTarget {
+  LaneFloat t[4];
+  LaneInt node;
+};
+
+struct LeastScore {
+  LaneFloat score;
+  LaneInt index;
+};
+
+/// The nearest of nodes First .. First + Count - 1 of level 1, the first on ties.
+template <int First, int Count>
+RQ_INLINE LeastScore nearest_of(const float* level1, const LaneFloat t[4]) {
+  if constexpr (Count == 1) {
+    const float* node = level1 + static_cast<ptrdiff_t>(First) * 5;
+    LaneFloat score = broadcast(node[4]);
     for (int k = 0; k < 4; ++k) {
-      score = score - t[k][lane] * load_lanes(children + k * lanes);
+      score = score - t[k] * node[k];
     }
-    const uint32_t child = argmin16(score);
-    choice.index[lane] = static_cast<int32_t>(child);
-    const float* leaf = leaves + (parent * fanout + child) * 4;
-    for (int k = 0; k < 4; ++k) {
-      choice.centroid[k][lane] = leaf[k];
-    }
+    return {score, broadcast_int(First)};
+  } else {
+    const LeastScore a = nearest_of<First, Count / 2>(level1, t);
+    const LeastScore b = nearest_of<First + Count / 2, Count / 2>(level1, t);
+    return {smaller(b.score, a.score), choose(less(b.score, a.score), b.index, a.index)};
   }
+}
+
+/// Children as a table [parent][5][child].
+struct FloatChildren {
+  static constexpr int32_t stride = static_cast<int32_t>(5 * lanes);
+  const float* table;
+
+  __attribute__((always_inline)) LaneFloat coordinate(size_t first, size_t k) const {
+    return load_lanes(table + first + k * lanes);
+  }
+  __attribute__((always_inline)) LaneFloat half_norm(size_t first) const {
+    return load_lanes(table + first + 4 * lanes);
+  }
+};
+
+/// Children as halves [parent][4][child], and half their squared norms [parent][child].
+struct HalfChildren {
+  static constexpr int32_t stride = static_cast<int32_t>(4 * lanes);
+  const uint16_t* table;
+  const float* half_norms;
+
+  __attribute__((always_inline)) LaneFloat coordinate(size_t first, size_t k) const {
+    return load_lanes(table + first + k * lanes);
+  }
+  __attribute__((always_inline)) LaneFloat half_norm(size_t first) const {
+    return load_lanes(half_norms + first / 4);
+  }
+};
+
+/// Nearest of 16 children where every lane has a parent of its own, by |c|^2/2 - <t, c>: lanes
+/// become the children of one vector.
+template <class Children>
+RQ_INLINE LaneInt nearest_children(Children children, LaneInt parent, const LaneFloat t[4]) {
+  const LanesInMemory<LaneInt> first_child(parent * Children::stride);
+  const LanesInMemory<LaneFloat> targets[4] = {
+      LanesInMemory<LaneFloat>(t[0]), LanesInMemory<LaneFloat>(t[1]),
+      LanesInMemory<LaneFloat>(t[2]), LanesInMemory<LaneFloat>(t[3])};
+  return argmin_rows([&](int lane) __attribute__((always_inline)) {
+    const auto first = static_cast<size_t>(first_child.lane[lane]);
+    LaneFloat score = children.half_norm(first);
+    for (size_t k = 0; k < 4; ++k) {
+      score = score - targets[k].lane[lane] * children.coordinate(first, k);
+    }
+    return score;
+  });
 }
 
 /// Returns whether a nibble was another one before.
 RQ_INLINE bool store_nibbles(LaneInt index, uint8_t* nibbles) {
-  uint8_t fresh[lanes];
-  for (size_t lane = 0; lane < lanes; ++lane) {
-    fresh[lane] = static_cast<uint8_t>(index[lane]);
-  }
-  const bool changed = __builtin_memcmp(nibbles, fresh, lanes) != 0;
-  __builtin_memcpy(nibbles, fresh, lanes);
-  return changed;
+  uint64_t before[2];
+  uint64_t fresh[2];
+  __builtin_memcpy(before, nibbles, sizeof(before));
+  to_bytes(index, nibbles);
+  __builtin_memcpy(fresh, nibbles, sizeof(fresh));
+  return ((before[0] ^ fresh[0]) | (before[1] ^ fresh[1])) != 0;
 }
 
 /// Levels beyond the tree: one more bit a coordinate each, of the embedded index of the residual.
+/// parent: nodes of level 2; decoded: the tree's centroid, refined.
 RQ_INLINE void scalar_levels(const TreeView& tree, const EmbeddedScalar& scalar, size_t quad_tree,
-                             const LaneFloat t[4], LaneInt node, QuadChoice& choice,
+                             const LaneFloat t[4], LaneInt parent, LaneFloat decoded[4],
                              uint8_t* nibbles, size_t plane_stride) {
   const size_t bits = tree.scalar_bits;
   const float* scales = tree.leaf_scales + quad_tree * 256 * 4;
   for (size_t lane = 0; lane < lanes; ++lane) {
-    const float* scale = scales + static_cast<size_t>(node[lane]) * 4;
+    const float* scale = scales + static_cast<size_t>(parent[lane]) * 4;
     for (size_t level = 0; level < bits; ++level) {
       nibbles[level * plane_stride + lane] = 0;
     }
     for (unsigned k = 0; k < 4; ++k) {
-      const float value = (t[k][lane] - choice.centroid[k][lane]) / scale[k];
+      const float value = (t[k][lane] - decoded[k][lane]) / scale[k];
       size_t heap = 1;
       for (size_t level = 0; level < bits; ++level) {
         const unsigned bit = value >= scalar.thresholds[heap] ? 1 : 0;
         heap = 2 * heap + bit;
         nibbles[level * plane_stride + lane] |= static_cast<uint8_t>(bit << k);
       }
-      choice.centroid[k][lane] +=
+      decoded[k][lane] +=
           scale[k] * scalar.centroids[bits - 1][heap - (static_cast<size_t>(1) << bits)];
     }
   }
 }
 
-/// Greedy descent for every quad: target (P x 16) -> nibbles (levels x quads x 16) and their
-/// decoding (P x 16). Returns whether a nibble of the tree is another one than before.
-bool encode_levels(const TreeView& tree, const EmbeddedScalar& scalar, size_t quads,
-                   const float* target, uint8_t* nibbles, float* decoded) {
-  const size_t plane_stride = quads * lanes;
-  bool changed = false;
-  for (size_t quad = 0; quad < quads; ++quad) {
-    const size_t quad_tree = tree.trees == 1 ? 0 : quad;
-    LaneFloat t[4];
-    for (size_t k = 0; k < 4; ++k) {
-      t[k] = load_lanes(target + (quad * 4 + k) * lanes);
+/// The levels of one lane block, and what they are to code.
+struct LevelTask {
+  const TreeView& tree;
+  const EmbeddedScalar& scalar;
+  size_t quads;
+  const float* u;          ///< P x 16
+  const float* sign_part;  ///< P x 16: coded is u - step * sign_part; null: u
+  LaneFloat step;
+  uint8_t* nibbles;  ///< out: levels x quads x 16
+  float* decoded;    ///< out: P x 16
+  float* residual;   ///< out: P x 16, u - decoded
+};
+
+RQ_INLINE size_t tree_of(const TreeView& tree, size_t quad) {
+  return tree.trees == 1 ? 0 : quad;
+}
+
+/// Level 3 of a learned quad's tree.
+RQ_INLINE HalfChildren learned_children(const TreeView& tree, size_t quad) {
+  constexpr size_t parents = fanout * fanout;
+  return {tree.level3_halves + quad * parents * HalfChildren::stride,
+          tree.level3_norms + quad * parents * lanes};
+}
+
+/// Levels 1 and 2 of a quad. Returns whether a nibble is another one than before.
+RQ_INLINE bool first_levels(const LevelTask& task, size_t quad, QuadTarget& target) {
+  for (size_t k = 0; k < 4; ++k) {
+    const size_t row = (quad * 4 + k) * lanes;
+    target.t[k] = load_lanes(task.u + row);
+    if (task.sign_part != nullptr) {
+      target.t[k] = target.t[k] - task.step * load_lanes(task.sign_part + row);
     }
-    uint8_t* plane = nibbles + quad * lanes;
-    const float* level1 = tree.level1 + quad_tree * fanout * 5;
-    const auto first_level = [&](int child, int k) { return broadcast(level1[child * 5 + k]); };
-    QuadChoice choice = tree.levels == 1 ? nearest_child<true>(t, first_level)
-                                         : nearest_child<false>(t, first_level);
-    changed |= store_nibbles(choice.index, plane);
-    LaneInt node = choice.index;
-    if (tree.levels >= 2) {
-      const float* level2 = tree.level2 + quad_tree * fanout * 5 * lanes;
-      const LaneInt parent = node;
-      choice = nearest_child<true>(t, [&](int child, int k) {
-        return lookup16(level2 + (child * 5 + k) * static_cast<int>(lanes), parent);
-      });
-      changed |= store_nibbles(choice.index, plane + plane_stride);
-      node = node * static_cast<int32_t>(fanout) + choice.index;
-    }
-    if (tree.levels >= 3) {
-      third_level(tree, quad_tree, t, node, choice);
-      changed |= store_nibbles(choice.index, plane + 2 * plane_stride);
-    }
-    if (tree.scalar_bits > 0) {
-      scalar_levels(tree, scalar, quad_tree, t, node, choice, plane + 3 * plane_stride,
-                    plane_stride);
-    }
-    for (size_t k = 0; k < 4; ++k) {
-      store_lanes(decoded + (quad * 4 + k) * lanes, choice.centroid[k]);
-    }
+  }
+  const size_t tree = tree_of(task.tree, quad);
+  uint8_t* plane = task.nibbles + quad * lanes;
+  const float* level1 = task.tree.level1 + tree * fanout * 5;
+  target.node = nearest_of<0, static_cast<int>(fanout)>(level1, target.t).index;
+  bool changed = store_nibbles(target.node, plane);
+  if (task.tree.levels >= 2) {
+    const FloatChildren children{task.tree.level2 + tree * fanout * FloatChildren::stride};
+    const LaneInt child = nearest_children(children, target.node, target.t);
+    changed |= store_nibbles(child, plane + task.quads * lanes);
+    target.node = target.node * static_cast<int32_t>(fanout) + child;
   }
   return changed;
 }
 
-RQ_INLINE LaneFloat lane_dot(const float* a, const float* b, size_t rows) {
-  LaneFloat sum{};
-  for (size_t i = 0; i < rows; ++i) {
-    sum = sum + load_lanes(a + i * lanes) * load_lanes(b + i * lanes);
+/// The other levels, and what all of them decode to. Returns as first_levels.
+RQ_INLINE bool last_levels(const LevelTask& task, size_t quad, const QuadTarget& target) {
+  const size_t tree = tree_of(task.tree, quad);
+  const size_t plane_stride = task.quads * lanes;
+  uint8_t* plane = task.nibbles + quad * lanes;
+  LaneFloat found[4];
+  bool changed = false;
+  if (task.tree.levels < 3) {
+    const size_t nodes = task.tree.levels == 1 ? fanout : fanout * fanout;
+    const float* centroids = task.tree.centroids[task.tree.levels - 1] + tree * nodes * 4;
+    gather_quads(centroids, target.node, found);
+  } else if (task.tree.level3_halves != nullptr) {
+    const HalfChildren children = learned_children(task.tree, quad);
+    const LaneInt child = nearest_children(children, target.node, target.t);
+    changed = store_nibbles(child, plane + 2 * plane_stride);
+    gather_halves(children.table, target.node * HalfChildren::stride + child, found);
+  } else {
+    constexpr size_t parents = fanout * fanout;
+    const FloatChildren children{task.tree.level3 + tree * parents * FloatChildren::stride};
+    const LaneInt child = nearest_children(children, target.node, target.t);
+    changed = store_nibbles(child, plane + 2 * plane_stride);
+    gather_quads(task.tree.centroids[2] + tree * parents * fanout * 4,
+                 target.node * static_cast<int32_t>(fanout) + child, found);
   }
-  return sum;
+  if (task.tree.scalar_bits > 0) {
+    scalar_levels(task.tree, task.scalar, tree, target.t, target.node, found,
+                  plane + 3 * plane_stride, plane_stride);
+  }
+  for (size_t k = 0; k < 4; ++k) {
+    const size_t row = (quad * 4 + k) * lanes;
+    store_lanes(task.decoded + row, found[k]);
+    store_lanes(task.residual + row, load_lanes(task.u + row) - found[k]);
+  }
+  return changed;
 }
 
-/// Signs of O r and their step c = |O r|_1 / P; leaves O^T s in `sign_part`.
-RQ_INLINE LaneFloat fit_signs(const EncodeView& view, const float* u, const EncodeBlock& block) {
-  const size_t dims = view.dims;
-  for (size_t i = 0; i < dims; ++i) {
-    store_lanes(block.sign_part + i * lanes,
-                load_lanes(u + i * lanes) - load_lanes(block.decoded + i * lanes));
+/// Greedy descent for every quad. Returns whether a nibble of the tree is another one than before.
+/// A quad's levels wait for each other, so two quads are under way at a time.
+bool encode_levels(const LevelTask& task) {
+  QuadTarget targets[2];
+  bool changed = first_levels(task, 0, targets[0]);
+  for (size_t quad = 0; quad < task.quads; ++quad) {
+    if (quad + 1 < task.quads) {
+      changed |= first_levels(task, quad + 1, targets[(quad + 1) % 2]);
+    }
+    changed |= last_levels(task, quad, targets[quad % 2]);
   }
-  rotor_forward(view.sign_map, block.sign_part, block.scratch);
-  uint8_t* plane = block.nibbles + view.layout.levels * view.layout.quads * lanes;
+  return changed;
+}
+
+/// Signs of O r and their step c = |O r|_1 / P. r (P x 16) becomes O^T s.
+RQ_INLINE LaneFloat fit_signs(const EncodeView& view, uint8_t* plane, float* r, float* scratch) {
+  rotor_forward(view.sign_map, r, scratch);
   LaneFloat sum{};
   const LaneFloat zero{};
   for (size_t quad = 0; quad < view.layout.quads; ++quad) {
     LaneInt bits{};
     for (size_t k = 0; k < 4; ++k) {
-      float* row = block.sign_part + (quad * 4 + k) * lanes;
+      float* row = r + (quad * 4 + k) * lanes;
       const LaneFloat z = load_lanes(row);
       const LaneInt negative = less(z, zero);
       sum = sum + choose(negative, -z, z);
@@ -199,92 +311,112 @@ RQ_INLINE LaneFloat fit_signs(const EncodeView& view, const float* u, const Enco
     }
     store_nibbles(bits, plane + quad * lanes);
   }
-  rotor_inverse(view.sign_map, block.sign_part, block.scratch);
-  return sum / static_cast<float>(dims);
+  rotor_inverse(view.sign_map, r, scratch);
+  return sum / static_cast<float>(view.dims);
 }
 
-/// <u, a_1> for the level-1 nibbles chosen.
-RQ_INLINE LaneFloat first_level_product(const EncodeView& view, const float* u,
-                                        const uint8_t* nibbles) {
-  LaneFloat sum{};
+/// What the factors of a lane block are made of.
+struct CodeSums {
+  LaneFloat product;  ///< <u, x^>
+  LaneFloat energy;   ///< <x^, x^>
+  LaneFloat first;    ///< <u, a_1>
+};
+
+/// Adds step * sign_part to `decoded`, if there is one, and sums up.
+RQ_INLINE CodeSums finish_decoding(const EncodeView& view, const EncodeBlock& block,
+                                   const float* sign_part, LaneFloat step) {
+  CodeSums sums{};
+  const bool has_levels = view.layout.levels > 0;
   for (size_t quad = 0; quad < view.layout.quads; ++quad) {
-    const size_t quad_tree = view.tree.trees == 1 ? 0 : quad;
-    const float* level1 = view.tree.level1 + quad_tree * fanout * 5;
+    LaneFloat first[4] = {};
+    if (has_levels) {
+      gather_quads(view.tree.centroids[0] + tree_of(view.tree, quad) * fanout * 4,
+                   from_bytes(block.nibbles + quad * lanes), first);
+    }
     for (size_t k = 0; k < 4; ++k) {
-      LaneFloat centroid;
-      for (size_t lane = 0; lane < lanes; ++lane) {
-        centroid[lane] = level1[nibbles[quad * lanes + lane] * 5 + k];
+      const size_t row = (quad * 4 + k) * lanes;
+      const LaneFloat u = load_lanes(block.y + row);
+      LaneFloat decoded = load_lanes(block.decoded + row);
+      if (sign_part != nullptr) {
+        decoded = decoded + step * load_lanes(sign_part + row);
+        store_lanes(block.decoded + row, decoded);
       }
-      sum = sum + load_lanes(u + (quad * 4 + k) * lanes) * centroid;
+      sums.product = sums.product + u * decoded;
+      sums.energy = sums.energy + decoded * decoded;
+      sums.first = sums.first + u * first[k];
     }
   }
-  return sum;
+  return sums;
 }
 
 /// alpha = |y| sqrt(P) / <u, x^>: the scale that makes the estimate exact along the vector itself.
 /// 0 for a zero vector, and where a code points away from its vector.
-RQ_INLINE void store_alpha(const float* norm, LaneFloat product, float root_dims, float* alpha) {
-  for (size_t lane = 0; lane < lanes; ++lane) {
-    alpha[lane] = product[lane] > 0.0F ? norm[lane] * root_dims / product[lane] : 0.0F;
+RQ_INLINE LaneFloat alpha_of(LaneFloat norm, LaneFloat product, float root_dims) {
+  const LaneFloat zero{};
+  return choose(less(zero, product), norm * root_dims / product, zero);
+}
+
+/// Scales y to unit variance; returns its norm.
+RQ_INLINE LaneFloat to_unit_variance(float* y, size_t dims, float root_dims) {
+  LaneFloat squared{};
+  for (size_t i = 0; i < dims; ++i) {
+    const LaneFloat row = load_lanes(y + i * lanes);
+    squared = squared + row * row;
   }
+  const LaneFloat zero{};
+  const LaneFloat norm = square_root(squared);
+  const LaneFloat to_unit = choose(less(zero, norm), root_dims / norm, zero);
+  for (size_t i = 0; i < dims; ++i) {
+    store_lanes(y + i * lanes, load_lanes(y + i * lanes) * to_unit);
+  }
+  return norm;
 }
 
 void encode_block(const EncodeView& view, EncodeBlock& block) {
-  const size_t dims = view.dims;
-  const EmbeddedScalar& scalar = *view.scalar;
-  const auto dims_f = static_cast<float>(dims);
+  const size_t block_floats = view.dims * lanes;
+  const auto dims_f = static_cast<float>(view.dims);
   const float root_dims = __builtin_sqrtf(dims_f);
-  float norm[lanes];
-  const LaneFloat squared = lane_dot(block.y, block.y, dims);
-  LaneFloat to_unit;
-  for (size_t lane = 0; lane < lanes; ++lane) {
-    norm[lane] = __builtin_sqrtf(squared[lane]);
-    to_unit[lane] = norm[lane] > 0.0F ? root_dims / norm[lane] : 0.0F;
-  }
-  float* u = block.y;
-  for (size_t i = 0; i < dims; ++i) {
-    store_lanes(u + i * lanes, load_lanes(u + i * lanes) * to_unit);
-  }
+  const LaneFloat norm = to_unit_variance(block.y, view.dims, root_dims);
 
   const bool has_levels = view.layout.levels > 0;
-  const size_t quads = view.layout.quads;
-  LaneFloat step{};
+  float* residual = block.residual;
+  LevelTask levels{view.tree, *view.scalar,  view.layout.quads, block.y, nullptr,
+                   {},        block.nibbles, block.decoded,     residual};
   if (has_levels) {
-    encode_levels(view.tree, scalar, quads, u, block.nibbles, block.decoded);
+    encode_levels(levels);
   } else {
-    __builtin_memset(block.decoded, 0, dims * lanes * sizeof(float));
+    __builtin_memset(block.decoded, 0, block_floats * sizeof(float));
+    __builtin_memcpy(residual, block.y, block_floats * sizeof(float));
   }
+  float* sign_part = nullptr;
+  LaneFloat step{};
   if (view.layout.signs) {
-    step = fit_signs(view, u, block);
+    uint8_t* sign_plane = block.nibbles + view.layout.levels * view.layout.quads * lanes;
+    step = fit_signs(view, sign_plane, residual, block.scratch);
+    sign_part = residual;
+    residual = block.sign_part;
     for (int round = 0; has_levels && round < view.joint_rounds; ++round) {
-      for (size_t i = 0; i < dims; ++i) {
-        store_lanes(block.target + i * lanes,
-                    load_lanes(u + i * lanes) - step * load_lanes(block.sign_part + i * lanes));
-      }
-      const bool changed =
-          encode_levels(view.tree, scalar, quads, block.target, block.nibbles, block.decoded);
-      if (!changed && view.tree.scalar_bits == 0) {
+      levels.sign_part = sign_part;
+      levels.step = step;
+      levels.residual = residual;
+      if (!encode_levels(levels) && view.tree.scalar_bits == 0) {
         break;  // the same levels would be given the same signs, round after round
       }
-      step = fit_signs(view, u, block);
-    }
-    for (size_t i = 0; i < dims; ++i) {
-      float* row = block.decoded + i * lanes;
-      store_lanes(row, load_lanes(row) + step * load_lanes(block.sign_part + i * lanes));
+      step = fit_signs(view, sign_plane, residual, block.scratch);
+      float* swap = sign_part;
+      sign_part = residual;
+      residual = swap;
     }
   }
 
-  const LaneFloat product = lane_dot(u, block.decoded, dims);
-  const LaneFloat energy = lane_dot(block.decoded, block.decoded, dims);
-  store_alpha(norm, product, root_dims, block.alpha);
-  for (size_t lane = 0; lane < lanes; ++lane) {
-    block.beta[lane] = block.alpha[lane] * step[lane];
-    const float both = energy[lane] * dims_f;
-    block.cos2[lane] = both > 0.0F ? product[lane] * product[lane] / both : 0.0F;
-  }
-  if (!has_levels) {  // signs alone: the scan's table holds +-1, so its factor is beta
-    __builtin_memcpy(block.alpha1, block.beta, sizeof(block.alpha1));
-  } else {
-    store_alpha(norm, first_level_product(view, u, block.nibbles), root_dims, block.alpha1);
-  }
+  const CodeSums sums = finish_decoding(view, block, sign_part, step);
+  const LaneFloat alpha = alpha_of(norm, sums.product, root_dims);
+  const LaneFloat beta = alpha * step;
+  const LaneFloat both = sums.energy * dims_f;
+  const LaneFloat zero{};
+  store_lanes(block.alpha, alpha);
+  store_lanes(block.beta, beta);
+  store_lanes(block.cos2, choose(less(zero, both), sums.product * sums.product / both, zero));
+  // signs alone: the scan's table holds +-1, so its factor is beta
+  store_lanes(block.alpha1, has_levels ? alpha_of(norm, sums.first, root_dims) : beta);
 }

@@ -103,67 +103,71 @@ RQ_INLINE LaneFloat multiply_add(float a, LaneFloat b, LaneFloat c) {
 #endif
 }
 
-void matrix_block(const float* m, size_t rows, size_t cols, const float* x, float* y) {
-  size_t row = 0;
-  for (; row + 4 <= rows; row += 4) {  // four rows share each load of x
-    const float* m0 = m + row * cols;
-    LaneFloat s0{};
-    LaneFloat s1{};
-    LaneFloat s2{};
-    LaneFloat s3{};
-    for (size_t j = 0; j < cols; ++j) {
-      const LaneFloat xj = load_lanes(x + j * lanes);
-      s0 = multiply_add(m0[j], xj, s0);
-      s1 = multiply_add(m0[cols + j], xj, s1);
-      s2 = multiply_add(m0[2 * cols + j], xj, s2);
-      s3 = multiply_add(m0[3 * cols + j], xj, s3);
+/// Rows of a matrix and lane blocks that share their loads in matrix_block: sums enough to wait for
+/// nothing, in registers.
+#if defined(__AVX512F__)
+constexpr size_t rows_at_once = 8;
+constexpr size_t blocks_at_once = 2;
+#else
+constexpr size_t rows_at_once = 4;
+constexpr size_t blocks_at_once = 1;
+#endif
+
+/// A matrix and how many rows and columns it has.
+struct MatrixView {
+  const float* m;
+  size_t rows;
+  size_t cols;
+};
+
+/// Rows first .. first + Rows - 1 of Blocks products.
+template <size_t Rows, size_t Blocks>
+RQ_INLINE void multiply_rows(const MatrixView& matrix, size_t first, const float* x, float* y) {
+  const float* m = matrix.m + first * matrix.cols;
+  LaneFloat sums[Rows][Blocks] = {};
+  for (size_t j = 0; j < matrix.cols; ++j) {
+    LaneFloat column[Blocks];
+    for (size_t b = 0; b < Blocks; ++b) {
+      column[b] = load_lanes(x + (b * matrix.cols + j) * lanes);
     }
-    store_lanes(y + row * lanes, s0);
-    store_lanes(y + (row + 1) * lanes, s1);
-    store_lanes(y + (row + 2) * lanes, s2);
-    store_lanes(y + (row + 3) * lanes, s3);
+    for (size_t i = 0; i < Rows; ++i) {
+      for (size_t b = 0; b < Blocks; ++b) {
+        sums[i][b] = multiply_add(m[i * matrix.cols + j], column[b], sums[i][b]);
+      }
+    }
   }
-  for (; row < rows; ++row) {
-    LaneFloat s{};
-    for (size_t j = 0; j < cols; ++j) {
-      s = multiply_add(m[row * cols + j], load_lanes(x + j * lanes), s);
+  for (size_t i = 0; i < Rows; ++i) {
+    for (size_t b = 0; b < Blocks; ++b) {
+      store_lanes(y + (b * matrix.rows + first + i) * lanes, sums[i][b]);
     }
-    store_lanes(y + row * lanes, s);
   }
 }
 
-/// 16 IEEE halves as floats; finite ones.
-RQ_INLINE LaneFloat load_lanes(const uint16_t* p) {
-#if defined(__AVX512F__)
-  return reinterpret_cast<LaneFloat>(
-      _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
-#elif defined(__AVX2__)
-  LaneFloat v;
-  for (size_t i = 0; i < 2; ++i) {
-    const auto* eight = reinterpret_cast<const __m128i*>(p + 8 * i);
-    v.part[i] = _mm256_cvtph_ps(_mm_loadu_si128(eight));
+/// Blocks products: all rows.
+template <size_t Blocks>
+RQ_INLINE void multiply_blocks(const MatrixView& matrix, const float* x, float* y) {
+  size_t row = 0;
+  for (; row + rows_at_once <= matrix.rows; row += rows_at_once) {
+    multiply_rows<rows_at_once, Blocks>(matrix, row, x, y);
   }
-  return v;
-#elif defined(RQ_NEON)
-  LaneFloat v;
-  for (size_t i = 0; i < 4; ++i) {
-    v.part[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i)));
+  for (; row + quad_dims <= matrix.rows; row += quad_dims) {
+    multiply_rows<quad_dims, Blocks>(matrix, row, x, y);
   }
-  return v;
-#else
-  uint32_t bits[lanes];
-  for (size_t lane = 0; lane < lanes; ++lane) {  // the bias is moved by a product, exactly
-    const uint32_t magnitude = (p[lane] & 0x7FFFU) << 13U;
-    float scaled;
-    __builtin_memcpy(&scaled, &magnitude, sizeof(scaled));
-    scaled *= 0x1p112F;
-    __builtin_memcpy(&bits[lane], &scaled, sizeof(scaled));
-    bits[lane] |= (p[lane] & 0x8000U) << 16U;
+  for (; row < matrix.rows; ++row) {
+    multiply_rows<1, Blocks>(matrix, row, x, y);
   }
-  LaneFloat v;
-  __builtin_memcpy(&v, bits, sizeof(v));
-  return v;
-#endif
+}
+
+void matrix_block(const float* m, size_t rows, size_t cols, const float* x, float* y,
+                  size_t blocks) {
+  const MatrixView matrix{m, rows, cols};
+  size_t b = 0;
+  for (; b + blocks_at_once <= blocks; b += blocks_at_once) {
+    multiply_blocks<blocks_at_once>(matrix, x + b * cols * lanes, y + b * rows * lanes);
+  }
+  for (; b < blocks; ++b) {
+    multiply_blocks<1>(matrix, x + b * cols * lanes, y + b * rows * lanes);
+  }
 }
 
 /// Columns that a pass down the rows adds up together: streams that a prefetcher can follow.
@@ -210,52 +214,109 @@ void matrix_vector(const float* mt, size_t rows, size_t cols, const float* x, fl
   multiply_vector(mt, rows, cols, x, y);
 }
 
-void half_matrix_vector(const uint16_t* mt, size_t rows, size_t cols, const float* x, float* y) {
-  multiply_vector(mt, rows, cols, x, y);
-}
+/// Columns that the tiles of all rows and vectors go through before the next: what several tiles
+/// read of them stays in L1.
+constexpr size_t columns_per_block = 128;
 
-/// Vectors and registers of rows that share their loads in matrix_vectors: accumulators that fit.
-#if defined(__AVX512F__)
-constexpr size_t tile_vectors = 4;
-constexpr size_t tile_registers = 4;
-#else
-constexpr size_t tile_vectors = 2;
-constexpr size_t tile_registers = 2;
-#endif
-
-/// Rows first_row .. of a tile, of V vectors: every sum runs over the columns in their order.
-template <size_t V>
-RQ_INLINE void multiply_tile(const float* mt, size_t rows, size_t cols, size_t first_row,
-                             const float* x, size_t x_stride, float* y, size_t y_stride) {
-  LaneFloat sums[V][tile_registers] = {};
-  for (size_t j = 0; j < cols; ++j) {
-    for (size_t r = 0; r < tile_registers; ++r) {
-      const LaneFloat column = load_lanes(mt + j * rows + first_row + r * lanes);
-      for (size_t v = 0; v < V; ++v) {
-        sums[v][r] = multiply_add(x[v * x_stride + j], column, sums[v][r]);
+/// V vectors and R registers of rows share their loads: accumulators that fit. Adds the products
+/// with `count` columns to the first `left` of R * 16 rows; m and y start at them.
+template <size_t V, size_t R, class Number>
+RQ_INLINE void add_tile(const Number* m, size_t column_step, size_t count, size_t left,
+                        const float* x, size_t x_stride, float* y, size_t y_stride) {
+  constexpr size_t tile_rows = R * lanes;
+  float some[V * tile_rows];
+  const bool whole = left == tile_rows;
+  for (size_t v = 0; v < V && !whole; ++v) {
+    __builtin_memcpy(some + v * tile_rows, y + v * y_stride, left * sizeof(float));
+  }
+  float* at = whole ? y : some;
+  const size_t step = whole ? y_stride : tile_rows;
+  LaneFloat sums[V][R];
+  for (size_t v = 0; v < V; ++v) {
+    for (size_t r = 0; r < R; ++r) {
+      sums[v][r] = load_lanes(at + v * step + r * lanes);
+    }
+  }
+  for (size_t j = 0; j < count; ++j) {
+    LaneFloat column[R];
+    for (size_t r = 0; r < R; ++r) {
+      column[r] = load_lanes(m + j * column_step + r * lanes);
+    }
+    for (size_t v = 0; v < V; ++v) {
+      for (size_t r = 0; r < R; ++r) {
+        sums[v][r] = multiply_add(x[v * x_stride + j], column[r], sums[v][r]);
       }
     }
   }
   for (size_t v = 0; v < V; ++v) {
-    for (size_t r = 0; r < tile_registers; ++r) {
-      store_lanes(y + v * y_stride + first_row + r * lanes, sums[v][r]);
+    for (size_t r = 0; r < R; ++r) {
+      store_lanes(at + v * step + r * lanes, sums[v][r]);
+    }
+    if (!whole) {
+      __builtin_memcpy(y + v * y_stride, some + v * tile_rows, left * sizeof(float));
+    }
+  }
+}
+
+template <size_t V, size_t R, class Number>
+RQ_INLINE void add_tiles(const Number* m, size_t column_step, size_t count, size_t left,
+                         const float* x, size_t x_stride, size_t n, float* y, size_t y_stride) {
+  size_t v = 0;
+  for (; v + V <= n; v += V) {
+    add_tile<V, R>(m, column_step, count, left, x + v * x_stride, x_stride, y + v * y_stride,
+                   y_stride);
+  }
+  for (; v < n; ++v) {
+    add_tile<1, R>(m, column_step, count, left, x + v * x_stride, x_stride, y + v * y_stride,
+                   y_stride);
+  }
+}
+
+/// Every sum runs over the columns in their order, as in multiply_vector.
+template <size_t V, size_t R, class Number>
+RQ_INLINE void multiply_vectors(const Number* mt, size_t rows, size_t cols, const float* x,
+                                size_t x_stride, size_t n, float* y, size_t y_stride) {
+  if (n == 1) {
+    multiply_vector(mt, rows, cols, x, y);
+    return;
+  }
+  constexpr size_t tile_rows = R * lanes;
+  for (size_t v = 0; v < n; ++v) {
+    __builtin_memset(y + v * y_stride, 0, rows * sizeof(float));
+  }
+  for (size_t first = 0; first < cols; first += columns_per_block) {
+    const size_t count = cols - first < columns_per_block ? cols - first : columns_per_block;
+    const Number* m = mt + first * rows;
+    size_t row = 0;
+    for (; row + tile_rows <= rows; row += tile_rows) {
+      add_tiles<V, R>(m + row, rows, count, tile_rows, x + first, x_stride, n, y + row, y_stride);
+    }
+    if (row < rows) {
+      Number padded[columns_per_block * tile_rows];
+      const size_t left = rows - row;
+      for (size_t j = 0; j < count; ++j) {
+        __builtin_memcpy(padded + j * tile_rows, m + j * rows + row, left * sizeof(Number));
+        __builtin_memset(padded + j * tile_rows + left, 0, (tile_rows - left) * sizeof(Number));
+      }
+      add_tiles<V, R>(padded, tile_rows, count, left, x + first, x_stride, n, y + row, y_stride);
     }
   }
 }
 
 void matrix_vectors(const float* mt, size_t rows, size_t cols, const float* x, size_t x_stride,
                     size_t n, float* y, size_t y_stride) {
-  constexpr size_t tile_rows = tile_registers * lanes;
-  size_t v = 0;
-  if (rows % tile_rows == 0) {
-    for (; v + tile_vectors <= n; v += tile_vectors) {
-      for (size_t row = 0; row < rows; row += tile_rows) {
-        multiply_tile<tile_vectors>(mt, rows, cols, row, x + v * x_stride, x_stride,
-                                    y + v * y_stride, y_stride);
-      }
-    }
-  }
-  for (; v < n; ++v) {
-    matrix_vector(mt, rows, cols, x + v * x_stride, y + v * y_stride);
-  }
+#if defined(__AVX512F__)
+  multiply_vectors<4, 4>(mt, rows, cols, x, x_stride, n, y, y_stride);
+#else
+  multiply_vectors<2, 2>(mt, rows, cols, x, x_stride, n, y, y_stride);
+#endif
+}
+
+void half_matrix_vectors(const uint16_t* mt, size_t rows, size_t cols, const float* x,
+                         size_t x_stride, size_t n, float* y, size_t y_stride) {
+#if defined(__AVX512F__)
+  multiply_vectors<8, 3>(mt, rows, cols, x, x_stride, n, y, y_stride);
+#else
+  multiply_vectors<2, 2>(mt, rows, cols, x, x_stride, n, y, y_stride);
+#endif
 }

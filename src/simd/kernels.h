@@ -25,6 +25,19 @@ struct RotorLayersView {
   const float* matrices;        ///< layers x (dim / 3 + 1) x 9
 };
 
+/// The same layers for one vector, 16 triples at a time: lane i of group g is triple 16 g + i. A
+/// layer reads and writes rows of (groups * 3 + 1) x 16 floats, slot (3 g + k) * 16 + i for
+/// coordinate k of that triple; the last 16 are 0, and stand for what there is not.
+/// RotorLayers::VectorOrder owns the arrays.
+struct RotorVectorView {
+  size_t dim;
+  size_t layers;
+  size_t groups;            ///< coordinates left over count as one more triple
+  const uint32_t* sources;  ///< layers x groups x 3 x 16: the slots that triples read
+  const float* matrices;    ///< layers x groups x 9 x 16
+  const uint32_t* places;   ///< the slots of the coordinates; padded to 16
+};
+
 /// Centroid tables of one tree in the orders that the encoder walks (codec tables own them).
 struct TreeView {
   int levels;          ///< tree levels, 0 to 3
@@ -32,10 +45,14 @@ struct TreeView {
   size_t trees;        ///< 1 or one a quad
   /// [tree][child][5]: four coordinates and half the squared norm.
   const float* level1;
-  /// [tree][child][5][parent 16]
+  /// [tree][node 16][5][child 16]
   const float* level2;
   /// [tree][node 256][5][child 16]
   const float* level3;
+  /// Level 3 of learned trees instead, whose centroids are halves: [tree][node 256][4][child 16],
+  /// with half the squared norms: [tree][node 256][child 16].
+  const uint16_t* level3_halves;
+  const float* level3_norms;
   /// [tree][16^level][4] absolute centroids
   const float* centroids[max_tree_levels];
   const float* leaf_scales;  ///< [tree][256][4]
@@ -58,7 +75,7 @@ struct EncodeBlock {
   float* y;        ///< in: P x 16, the vectors in the frame; overwritten
   float* decoded;  ///< out: P x 16, x^ = a + c O^T s for unit-variance u
   float* sign_part;
-  float* target;
+  float* residual;
   float* scratch;
   uint8_t* nibbles;  ///< out: planes x quads x 16
   float alpha1[lanes];
@@ -79,6 +96,17 @@ struct ScanQuery {
 struct TableScale {
   float step;
   float bias;
+};
+
+/// Queries of a select_again(): bits of a mask a block.
+constexpr size_t most_select_queries = 32;
+
+/// What select_again() looks for; see there.
+struct SelectRange {
+  float blocks_above;
+  float blocks_to;
+  float above;
+  float to;
 };
 
 /// Where select() writes the vectors it finds for one query. Both arrays must have room for 64
@@ -130,20 +158,32 @@ struct KernelTable {
   /// In place; scratch: dim x 16.
   void (*rotor_forward)(const RotorLayersView& map, float* block, float* scratch);
   void (*rotor_inverse)(const RotorLayersView& map, float* block, float* scratch);
-  /// y (rows x 16) = m (rows x cols, row-major) x (cols x 16).
-  void (*matrix_block)(const float* m, size_t rows, size_t cols, const float* x, float* y);
+  /// y = the layers of x (dim each, may be the same), to the bits of rotor_forward. scratch: two
+  /// rows as RotorVectorView has them.
+  void (*rotor_vector)(const RotorVectorView& map, const float* x, float* y, float* scratch);
+  /// y (rows x 16) = m (rows x cols, row-major) x (cols x 16), for `blocks` such x and y in a row.
+  void (*matrix_block)(const float* m, size_t rows, size_t cols, const float* x, float* y,
+                       size_t blocks);
   /// y (rows) = m x for one vector, m given as its transpose mt (cols x rows): the same sums in
   /// the same order as matrix_block.
   void (*matrix_vector)(const float* mt, size_t rows, size_t cols, const float* x, float* y);
-  /// The same with a matrix of IEEE halves, all finite, each widened first.
-  void (*half_matrix_vector)(const uint16_t* mt, size_t rows, size_t cols, const float* x,
-                             float* y);
   /// n vectors of matrix_vector: x + v * x_stride makes y + v * y_stride, each as by itself.
   void (*matrix_vectors)(const float* mt, size_t rows, size_t cols, const float* x, size_t x_stride,
                          size_t n, float* y, size_t y_stride);
+  /// The same with a matrix of IEEE halves, all finite, each widened first.
+  void (*half_matrix_vectors)(const uint16_t* mt, size_t rows, size_t cols, const float* x,
+                              size_t x_stride, size_t n, float* y, size_t y_stride);
 
+  /// residual = x - centre (d numbers each); returns <weights, residual>, or |residual|^2 without
+  /// weights, in double precision: NaN or infinite if and only if a residual is.
+  double (*residual)(const float* x, const float* centre, const float* weights, size_t d,
+                     float* residual);
   void (*encode_block)(const EncodeView& view, EncodeBlock& block);
 
+  float (*largest_magnitude)(const float* values, size_t n);
+  /// fixed[i] = values[i] * scale rounded, ties to even, -32767 to 32767. Magnitudes of products up
+  /// to 2^22.
+  void (*to_fixed)(const float* values, size_t n, float scale, int16_t* fixed);
   /// The 16 products of each quad of a query with the columns [4][16] of its tree (tree_step
   /// numbers further for every quad), rounded to bytes: quads x 16 entries. products: scratch, as
   /// many.
@@ -160,6 +200,13 @@ struct KernelTable {
   void (*select)(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, size_t padded_quads,
                  const ScanQuery* queries, size_t n_queries, const float* limits,
                  const uint64_t* allowed, uint32_t first_id, Selection* out);
+  /// The same after block_minima: of the blocks whose minimum lies in (ranges[q].blocks_above,
+  /// ranges[q].blocks_to], the bounds in (ranges[q].above, ranges[q].to]. At most
+  /// most_select_queries.
+  void (*select_again)(const uint8_t* blocks, size_t n_blocks, size_t block_bytes,
+                       size_t padded_quads, const ScanQuery* queries, size_t n_queries,
+                       const float* minima, size_t stride, const SelectRange* ranges,
+                       const uint64_t* allowed, uint32_t first_id, Selection* out);
   /// The 64 bounds of one block.
   void (*block_bounds)(const uint8_t* block, size_t padded_quads, const ScanQuery& query,
                        float* bounds);

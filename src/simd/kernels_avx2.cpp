@@ -77,9 +77,9 @@ constexpr int registers_at_once = Q <= 2 ? 2 : 1;
 
 using BoundLanes = __m256;
 
-template <int Q>
-RQ_INLINE void scan_block(const uint8_t* block, size_t padded_quads, const ScanQuery* queries,
-                          float* const* bounds, BoundLanes* least) {
+template <int Q, class Use>
+RQ_INLINE void for_bounds(const uint8_t* block, size_t padded_quads, const ScanQuery* queries,
+                          Use use) {
   const uint8_t* tables[Q];
   for (int q = 0; q < Q; ++q) {
     tables[q] = queries[q].table;
@@ -99,11 +99,25 @@ RQ_INLINE void scan_block(const uint8_t* block, size_t padded_quads, const ScanQ
           _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums.sum[q] + v)));
       const __m256 product =
           _mm256_fmadd_ps(_mm256_set1_ps(queries[q].scale), sum, _mm256_set1_ps(queries[q].offset));
-      const __m256 bound = _mm256_fnmadd_ps(alpha, product, additive);
-      _mm256_store_ps(bounds[q] + v, bound);
-      least[q] = v == 0 ? bound : _mm256_min_ps(least[q], bound);
+      use(q, v, _mm256_fnmadd_ps(alpha, product, additive));
     }
   }
+}
+
+RQ_INLINE void store_bounds(float* to, BoundLanes bounds) {
+  _mm256_store_ps(to, bounds);
+}
+
+RQ_INLINE BoundLanes lesser(BoundLanes a, BoundLanes b) {
+  return _mm256_min_ps(a, b);
+}
+
+RQ_INLINE BoundLanes infinite_unless(BoundLanes bounds, uint64_t allowed) {
+  const __m256i bit_of_lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i bits =
+      _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(allowed & 0xFFU)), bit_of_lane);
+  const __m256 chosen = _mm256_castsi256_ps(_mm256_cmpeq_epi32(bits, bit_of_lane));
+  return _mm256_blendv_ps(_mm256_set1_ps(__builtin_inff()), bounds, chosen);
 }
 
 RQ_INLINE bool any_within(BoundLanes least, float limit) {
@@ -116,12 +130,22 @@ RQ_INLINE float least_of(BoundLanes least) {
   return _mm_cvtss_f32(_mm_min_ss(half, _mm_movehdup_ps(half)));
 }
 
-RQ_INLINE void append_within(const float* bounds, float limit, uint64_t allowed, uint32_t first_id,
-                             Selection& out) {
+template <int Q>
+RQ_INLINE void least_of_each(const BoundLanes* least, float* to) {
+  for (int q = 0; q < Q; ++q) {
+    to[q] = least_of(least[q]);
+  }
+}
+
+RQ_INLINE void append_within(const float* bounds, float above, float limit, uint64_t allowed,
+                             uint32_t first_id, Selection& out) {
+  const __m256 floors = _mm256_set1_ps(above);
   const __m256 limits = _mm256_set1_ps(limit);
   uint64_t chosen = 0;
   for (size_t v = 0; v < block_vectors; v += 8) {
-    const __m256 within = _mm256_cmp_ps(_mm256_load_ps(bounds + v), limits, _CMP_LE_OQ);
+    const __m256 found = _mm256_load_ps(bounds + v);
+    const __m256 within = _mm256_and_ps(_mm256_cmp_ps(found, limits, _CMP_LE_OQ),
+                                        _mm256_cmp_ps(found, floors, _CMP_GT_OQ));
     chosen |= uint64_t{static_cast<uint32_t>(_mm256_movemask_ps(within))} << v;
   }
   append_chosen(bounds, chosen & allowed, first_id, out);

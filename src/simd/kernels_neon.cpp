@@ -74,9 +74,9 @@ constexpr int registers_at_once = Q <= 2 ? 4 : 2;
 
 using BoundLanes = float32x4_t;
 
-template <int Q>
-RQ_INLINE void scan_block(const uint8_t* block, size_t padded_quads, const ScanQuery* queries,
-                          float* const* bounds, BoundLanes* least) {
+template <int Q, class Use>
+RQ_INLINE void for_bounds(const uint8_t* block, size_t padded_quads, const ScanQuery* queries,
+                          Use use) {
   const uint8_t* tables[Q];
   for (int q = 0; q < Q; ++q) {
     tables[q] = queries[q].table;
@@ -93,27 +93,44 @@ RQ_INLINE void scan_block(const uint8_t* block, size_t padded_quads, const ScanQ
       const float32x4_t sum = vcvtq_f32_u32(vld1q_u32(sums.sum[q] + v));
       const float32x4_t product =
           vfmaq_f32(vdupq_n_f32(queries[q].offset), vdupq_n_f32(queries[q].scale), sum);
-      const float32x4_t bound = vfmsq_f32(additive, alpha, product);
-      vst1q_f32(bounds[q] + v, bound);
-      least[q] = v == 0 ? bound : vminq_f32(least[q], bound);
+      use(q, v, vfmsq_f32(additive, alpha, product));
     }
   }
 }
 
-RQ_INLINE float least_of(BoundLanes least) {
-  return vminvq_f32(least);
+RQ_INLINE void store_bounds(float* to, BoundLanes bounds) {
+  vst1q_f32(to, bounds);
+}
+
+RQ_INLINE BoundLanes lesser(BoundLanes a, BoundLanes b) {
+  return vminq_f32(a, b);
+}
+
+RQ_INLINE BoundLanes infinite_unless(BoundLanes bounds, uint64_t allowed) {
+  const uint32x4_t bit_of_lane = {1, 2, 4, 8};
+  const uint32x4_t chosen = vtstq_u32(vdupq_n_u32(static_cast<uint32_t>(allowed)), bit_of_lane);
+  return vbslq_f32(chosen, bounds, vdupq_n_f32(__builtin_inff()));
 }
 
 RQ_INLINE bool any_within(BoundLanes least, float limit) {
-  return least_of(least) <= limit;
+  return vminvq_f32(least) <= limit;
 }
 
-RQ_INLINE void append_within(const float* bounds, float limit, uint64_t allowed, uint32_t first_id,
-                             Selection& out) {
+template <int Q>
+RQ_INLINE void least_of_each(const BoundLanes* least, float* to) {
+  for (int q = 0; q < Q; ++q) {
+    to[q] = vminvq_f32(least[q]);
+  }
+}
+
+RQ_INLINE void append_within(const float* bounds, float above, float limit, uint64_t allowed,
+                             uint32_t first_id, Selection& out) {
   const uint32x4_t bit_of_lane = {1, 2, 4, 8};
   uint64_t chosen = 0;
   for (size_t v = 0; v < block_vectors; v += 4) {
-    const uint32x4_t within = vcleq_f32(vld1q_f32(bounds + v), vdupq_n_f32(limit));
+    const float32x4_t found = vld1q_f32(bounds + v);
+    const uint32x4_t within =
+        vandq_u32(vcleq_f32(found, vdupq_n_f32(limit)), vcgtq_f32(found, vdupq_n_f32(above)));
     chosen |= uint64_t{vaddvq_u32(vandq_u32(within, bit_of_lane))} << v;
   }
   append_chosen(bounds, chosen & allowed, first_id, out);

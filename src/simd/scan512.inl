@@ -38,9 +38,9 @@ RQ_INLINE FactorLanes load_factors(const uint8_t* factors, int v) {
 
 using BoundLanes = __m512;
 
-template <int Q>
-RQ_INLINE void scan_block(const uint8_t* block, size_t padded_quads, const ScanQuery* queries,
-                          float* const* bounds, BoundLanes* least) {
+template <int Q, class Use>
+RQ_INLINE void for_bounds(const uint8_t* block, size_t padded_quads, const ScanQuery* queries,
+                          Use use) {
   const uint8_t* tables[Q];
   for (int q = 0; q < Q; ++q) {
     tables[q] = queries[q].table;
@@ -57,36 +57,72 @@ RQ_INLINE void scan_block(const uint8_t* block, size_t padded_quads, const ScanQ
     const __m512 offset = _mm512_set1_ps(queries[q].offset);
     for (int v = 0; v < 4; ++v) {
       const __m512 product = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(sums.sum[q][v]), offset);
-      const __m512 bound = _mm512_fnmadd_ps(lanes_of[v].alpha, product, lanes_of[v].additive);
-      _mm512_store_ps(bounds[q] + 16 * v, bound);
-      least[q] = v == 0 ? bound : _mm512_min_ps(least[q], bound);
+      use(q, static_cast<size_t>(16 * v),
+          _mm512_fnmadd_ps(lanes_of[v].alpha, product, lanes_of[v].additive));
     }
   }
+}
+
+RQ_INLINE void store_bounds(float* to, BoundLanes bounds) {
+  _mm512_store_ps(to, bounds);
+}
+
+RQ_INLINE BoundLanes lesser(BoundLanes a, BoundLanes b) {
+  return _mm512_min_ps(a, b);
+}
+
+RQ_INLINE BoundLanes infinite_unless(BoundLanes bounds, uint64_t allowed) {
+  return _mm512_mask_blend_ps(static_cast<__mmask16>(allowed), _mm512_set1_ps(__builtin_inff()),
+                              bounds);
 }
 
 RQ_INLINE bool any_within(BoundLanes least, float limit) {
   return _mm512_cmp_ps_mask(least, _mm512_set1_ps(limit), _CMP_LE_OQ) != 0;
 }
 
-RQ_INLINE float least_of(BoundLanes least) {
-  return _mm512_reduce_min_ps(least);
+/// Two registers of lanes into one, lanes of a and of b in turns.
+RQ_INLINE __m512 lesser_halves(__m512 a, __m512 b) {
+  return _mm512_min_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+}
+
+/// Four queries' in one go, which takes a third of the shuffles.
+template <int Q>
+RQ_INLINE void least_of_each(const BoundLanes* least, float* to) {
+  if constexpr (Q == 4) {
+    const __m512d ab = _mm512_castps_pd(lesser_halves(least[0], least[1]));
+    const __m512d cd = _mm512_castps_pd(lesser_halves(least[2], least[3]));
+    const __m512 all = _mm512_min_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)),
+                                     _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
+    const __m256 half = _mm256_min_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    _mm_storeu_ps(to, _mm_min_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+  } else {
+    for (int q = 0; q < Q; ++q) {
+      to[q] = _mm512_reduce_min_ps(least[q]);
+    }
+  }
 }
 
 /// Compresses in registers: a compressing store to memory is microcoded on Zen 4.
-RQ_INLINE void append_within(const float* bounds, float limit, uint64_t allowed, uint32_t first_id,
-                             Selection& out) {
+RQ_INLINE void append_within(const float* bounds, float above, float limit, uint64_t allowed,
+                             uint32_t first_id, Selection& out) {
+  float* to_bounds = out.bounds;
+  uint32_t* to_ids = out.ids;
+  size_t count = out.count;
+  const __m512 floors = _mm512_set1_ps(above);
   const __m512 limits = _mm512_set1_ps(limit);
   const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   __m512i ids = _mm512_add_epi32(lane, _mm512_set1_epi32(static_cast<int>(first_id)));
   for (int v = 0; v < 4; ++v) {
     const __m512 found = _mm512_load_ps(bounds + 16 * v);
-    const __mmask16 chosen = _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(allowed >> (16 * v)),
+    const __mmask16 within = _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(allowed >> (16 * v)),
                                                      found, limits, _CMP_LE_OQ);
-    _mm512_storeu_ps(out.bounds + out.count, _mm512_maskz_compress_ps(chosen, found));
-    _mm512_storeu_si512(out.ids + out.count, _mm512_maskz_compress_epi32(chosen, ids));
-    out.count += static_cast<size_t>(__builtin_popcount(chosen));
+    const __mmask16 chosen = _mm512_mask_cmp_ps_mask(within, found, floors, _CMP_GT_OQ);
+    _mm512_storeu_ps(to_bounds + count, _mm512_maskz_compress_ps(chosen, found));
+    _mm512_storeu_si512(to_ids + count, _mm512_maskz_compress_epi32(chosen, ids));
+    count += static_cast<size_t>(__builtin_popcount(chosen));
     ids = _mm512_add_epi32(ids, _mm512_set1_epi32(16));
   }
+  out.count = count;
 }
 
 void block_sums(const uint8_t* block, size_t padded_quads, const uint8_t* table, uint32_t* sums) {

@@ -53,20 +53,43 @@ void block_minima(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, si
   }
 }
 
+void select_one(const uint8_t* block, size_t padded_quads, const ScanQuery& query, float above,
+                float limit, uint64_t mask, uint32_t first_id, Selection& out) {
+  float bounds[block_vectors];
+  block_bounds(block, padded_quads, query, bounds);
+  for (uint32_t v = 0; v < block_vectors; ++v) {
+    if (((mask >> v) & 1U) != 0 && bounds[v] > above && bounds[v] <= limit) {
+      out.bounds[out.count] = bounds[v];
+      out.ids[out.count] = first_id + v;
+      ++out.count;
+    }
+  }
+}
+
 void select(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, size_t padded_quads,
             const ScanQuery* queries, size_t n_queries, const float* limits,
             const uint64_t* allowed, uint32_t first_id, Selection* out) {
   for (size_t b = 0; b < n_blocks; ++b) {
     const uint64_t mask = allowed == nullptr ? ~uint64_t{0} : allowed[b];
     for (size_t q = 0; mask != 0 && q < n_queries; ++q) {
-      float bounds[block_vectors];
-      block_bounds(blocks + b * block_bytes, padded_quads, queries[q], bounds);
-      for (size_t v = 0; v < block_vectors; ++v) {
-        if (((mask >> v) & 1U) != 0 && bounds[v] <= limits[q]) {
-          out[q].bounds[out[q].count] = bounds[v];
-          out[q].ids[out[q].count] = first_id + static_cast<uint32_t>(b * block_vectors + v);
-          ++out[q].count;
-        }
+      select_one(blocks + b * block_bytes, padded_quads, queries[q], -__builtin_inff(), limits[q],
+                 mask, first_id + static_cast<uint32_t>(b * block_vectors), out[q]);
+    }
+  }
+}
+
+void select_again(const uint8_t* blocks, size_t n_blocks, size_t block_bytes, size_t padded_quads,
+                  const ScanQuery* queries, size_t n_queries, const float* minima, size_t stride,
+                  const SelectRange* ranges, const uint64_t* allowed, uint32_t first_id,
+                  Selection* out) {
+  for (size_t b = 0; b < n_blocks; ++b) {
+    for (size_t q = 0; q < n_queries; ++q) {
+      const SelectRange& range = ranges[q];
+      const float least = minima[q * stride + b];
+      if (least > range.blocks_above && least <= range.blocks_to) {
+        select_one(blocks + b * block_bytes, padded_quads, queries[q], range.above, range.to,
+                   allowed == nullptr ? ~uint64_t{0} : allowed[b],
+                   first_id + static_cast<uint32_t>(b * block_vectors), out[q]);
       }
     }
   }

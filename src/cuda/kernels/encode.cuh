@@ -111,7 +111,7 @@ RQ_DEVICE void encode_levels(const CodecView& codec, const float* target, const 
     nibbles[0] = static_cast<uint8_t>(child.index);
     uint32_t node = child.index;
     if (tree.levels >= 2) {
-      child = nearest_child(t, tree.level2 + own * 1280 + node, 80, 16);
+      child = nearest_child(t, tree.level2 + (own * 16 + node) * 80, 1, 16);
       nibbles[plane_stride] = static_cast<uint8_t>(child.index);
       node = node * 16 + child.index;
     }
