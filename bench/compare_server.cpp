@@ -3,7 +3,8 @@
 // The C++ side of bench/compare: one index on one data set, driven by a line of JSON a command on
 // stdin, a line of JSON a reply on stdout. peer_server.py speaks the same for the Python peers.
 //
-//   {"op": "open", "dataset": "F.hdf5", "index": {"spec": "ORQ3"}, "queries": 1000}
+//   {"op": "open", "dataset": "F.hdf5", "index": {"spec": "ORQ3", "params": {"encode_effort": 0}},
+//    "queries": 1000}                        params: of the index, set before it is trained
 //   {"op": "build"}                          trains and adds: {"train_s", "add_s"}
 //   {"op": "size"}                           {"total_bytes", "fixed_bytes"}
 //   {"op": "set", "params": {"nprobe": 8}}   search parameters from here on
@@ -77,6 +78,7 @@ class Server {
   std::string path_;
   size_t rows_ = 0;  ///< 0: all
   std::string spec_;
+  std::vector<rotorquant::tools::ParamSetting> index_settings_;
   Dataset data_;  ///< without the base: that is read for each build and dropped after it
   std::unique_ptr<faiss::Index> index_;
   rotorquant::tools::SearchSetup setup_;
@@ -90,6 +92,7 @@ class Server {
     data_ = rotorquant::tools::read_dataset(path_, 0, request.value("queries", size_t{0}),
                                             rotorquant::tools::Parts::queries_and_truth);
     spec_ = rotorquant::tools::expand_placeholders(request.at("index").at("spec"), data_.d);
+    index_settings_ = settings_of(request.at("index").value("params", json::object()));
     rotorquant::tools::make_index(spec_, data_.d, data_.distance);  // says early what is wrong
     return {{"kernels", rotorquant::simd_active()}};
   }
@@ -99,6 +102,7 @@ class Server {
     const Dataset whole = rotorquant::tools::read_dataset(path_, rows_);
     index_ = rotorquant::tools::make_index(spec_, whole.d, whole.distance);
     const auto n = static_cast<rotorquant::idx_t>(whole.n);
+    apply(index_settings_);
     const Stopwatch training;
     index_->train(n, whole.base.data());
     const double train_seconds = training.seconds();
@@ -116,12 +120,16 @@ class Server {
   }
 
   json set(const json& request) {
+    apply(settings_of(request.at("params")));
+    return json::object();
+  }
+
+  static std::vector<rotorquant::tools::ParamSetting> settings_of(const json& params) {
     std::vector<rotorquant::tools::ParamSetting> settings;
-    for (const auto& [name, value] : request.at("params").items()) {
+    for (const auto& [name, value] : params.items()) {
       settings.push_back({name, value.is_string() ? value.get<std::string>() : value.dump()});
     }
-    apply(settings);
-    return json::object();
+    return settings;
   }
 
   json search(const json& request) {

@@ -3,6 +3,7 @@
 
 #include <faiss/impl/AuxIndexStructures.h>
 #include <faiss/impl/IDSelector.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -17,6 +18,17 @@
 #include "faiss_ext/index_parts.h"
 
 namespace rotorquant {
+namespace {
+
+/// Rows that add() encodes at a time: few enough that their codes are still in cache when they are
+/// stored, and enough for every thread.
+size_t rows_to_add(size_t d) {
+  constexpr size_t rows_of_a_thread = 16 * block_vectors;
+  return std::min(block_rows(d), rows_of_a_thread * static_cast<size_t>(omp_get_max_threads()));
+}
+
+}  // namespace
+
 IndexRotorQuant::IndexRotorQuant() = default;
 
 IndexRotorQuant::IndexRotorQuant(const CodecParams& params, faiss::MetricType metric)
@@ -70,7 +82,7 @@ void IndexRotorQuant::add(idx_t n, const float* x) {
         store.reserve(before + rows);  // exact; small additions keep growing geometrically
       }
       std::vector<uint8_t> codes;
-      for_blocks(rows, dim, [&](size_t first, size_t count) {
+      for_steps(rows, rows_to_add(dim), [&](size_t first, size_t count) {
         codes.resize(count * codec.code_bytes());
         if (!encode_rows(x + first * dim, count, codes.data())) {
           reject_rows(x, rows, dim, "add: x");

@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "faiss_ext/compat.h"
@@ -28,13 +29,16 @@ struct IndexRotorQuant;
 /// Vectors to work on at a time: whole scan blocks, some 8 MiB of floats.
 size_t block_rows(size_t d);
 
-/// Calls f(first, rows) for consecutive blocks of 0 .. n - 1.
+/// Calls f(first, rows) for consecutive blocks of 0 .. n - 1, of `step` rows.
 template <class F>
-void for_blocks(size_t n, size_t d, F&& f) {
-  const size_t step = block_rows(d);
+void for_steps(size_t n, size_t step, F&& f) {
   for (size_t first = 0; first < n; first += step) {
     f(first, std::min(step, n - first));
   }
+}
+template <class F>
+void for_blocks(size_t n, size_t d, F&& f) {
+  for_steps(n, block_rows(d), std::forward<F>(f));
 }
 
 /// RQ{bits} or, learned, ORQ{bits}, of dimension d >= 1.

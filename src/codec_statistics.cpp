@@ -220,6 +220,7 @@ simd::RefineView CodecAccess::refine_view(const Codec& codec, const CodecQuery& 
   view.tree.scalar_bits =
       codec.layout_.levels > max_tree_levels ? codec.layout_.levels - max_tree_levels : 0;
   view.tree.level1 = codec.tables_->level1.data();
+  view.tree.level1_columns = codec.tables_->level1_columns.data();
   view.tree.level2 = codec.tables_->level2.data();
   const auto place = [](const auto& table) { return table.empty() ? nullptr : table.data(); };
   view.tree.level3 = place(codec.tables_->level3);

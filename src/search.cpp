@@ -118,10 +118,10 @@ bool Space::split(const float* x, size_t n, size_t d, float* residuals, float* a
   const std::vector<float> origin(centre.empty() ? d : 0, 0.0F);
   const float* mu = centre.empty() ? origin.data() : centre.data();
   const bool l2 = metric == Metric::l2;
-  constexpr size_t line = cache_line / sizeof(float);
+  constexpr size_t pair = 2 * cache_line / sizeof(float);  // what is fetched together
   bool finite = true;
   for (size_t i = 0; i < n; ++i) {
-    for (size_t j = 0; j < d; j += line) {  // the rows of the next call, where there is one
+    for (size_t j = 0; j < d; j += pair) {  // the rows of the next call, where there is one
       __builtin_prefetch(x + (n + i) * d + j);
     }
     const double sum =

@@ -14,10 +14,16 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// Scan data that all queries of a pass work through before moving on: a share of L2.
 constexpr size_t chunk_bytes = size_t{64} << 10U;
-/// Blocks whose minima a pass notes before it picks candidates: with 32 queries half a megabyte.
-constexpr size_t part_blocks = 4096;
-/// Vectors refined first, to settle the threshold, as a multiple of k (about).
+constexpr size_t most_chunk_bytes = size_t{1} << 20U;
+/// Blocks whose minima a pass notes before it picks candidates, for each thread: few enough to be
+/// in the cache still when they are looked at again, enough vectors (100,000) to know a limit that
+/// lets few of them pass.
+constexpr size_t part_blocks = 1600;
+/// Vectors refined first, to settle the threshold, as a multiple of k (about); fewer where that
+/// would be many of the blocks, each of which is scanned again.
 constexpr size_t seed_factor = 6;
+constexpr size_t least_seed_factor = 2;
+constexpr size_t seeded_share = 12;  ///< one block in so many
 /// Minima looked at, about, to find the bound of a rank.
 constexpr size_t usual_sample = 160;
 
@@ -217,8 +223,10 @@ float StoreScan::sampled_bound(size_t rank) {
 }
 
 template <class Pick>
-void StoreScan::over_chunks(size_t blocks, int threads, const Pick& pick) {
-  const size_t chunk = std::max<size_t>(1, chunk_bytes / store_.block_bytes());
+void StoreScan::over_chunks(size_t blocks, size_t queries, int threads, const Pick& pick) {
+  // One query of many finds few blocks: small chunks would be calls for nothing.
+  const size_t bytes = queries < count_ ? most_chunk_bytes : chunk_bytes;
+  const size_t chunk = std::max<size_t>(1, bytes / store_.block_bytes());
   if (threads <= 1) {
     for (size_t b = 0; b < blocks; b += chunk) {
       pick(b, std::min(chunk, blocks - b), selection_,
@@ -245,7 +253,7 @@ void StoreScan::over_chunks(size_t blocks, int threads, const Pick& pick) {
 void StoreScan::select_all(int threads) {
   const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
   stats_.blocks_scanned += count_ * store_.blocks();
-  over_chunks(store_.blocks(), threads,
+  over_chunks(store_.blocks(), count_, threads,
               [this](size_t block, size_t blocks, ChunkSelection& selection, auto list_of) {
                 selection.reset(count_, blocks);
                 store_.kernels().select(
@@ -260,7 +268,7 @@ void StoreScan::select_all(int threads) {
 
 void StoreScan::select_again(const Part& part, size_t first, size_t count, int threads) {
   const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
-  over_chunks(part.blocks, threads,
+  over_chunks(part.blocks, count, threads,
               [&](size_t block, size_t blocks, ChunkSelection& selection, auto list_of) {
                 selection.reset(count, blocks);
                 const size_t at = part.first_block + block;
@@ -331,7 +339,10 @@ void StoreScan::rank_seeds(size_t q, const Part& part) {
   const float reached = std::min(query.top.threshold(), no_limit);
   const size_t last = sample_.size() * 3 / 4;
   const float taken = std::min(sampled_bound(last), reached);
-  const float seeded = sampled_bound(std::min(seed_factor * query.top.k() / sample_step_, last));
+  const size_t k = query.top.k();
+  const size_t seeds =
+      std::clamp(part.blocks / seeded_share, least_seed_factor * k, seed_factor * k);
+  const float seeded = sampled_bound(std::min(seeds / sample_step_, last));
   if (seeded >= reached) {
     return;
   }
@@ -437,7 +448,8 @@ void StoreScan::rank_shortlist(size_t q) {
 }
 
 void StoreScan::rank(size_t k, int threads) {
-  const size_t parts = (store_.blocks() + part_blocks - 1) / part_blocks;
+  const size_t most = part_blocks * static_cast<size_t>(std::max(threads, 1));
+  const size_t parts = (store_.blocks() + most - 1) / most;
   const size_t length = params_.k_factor * k;
   for (size_t q = 0; q < count_; ++q) {
     queries_[q].top = TopK(k);

@@ -167,7 +167,7 @@ class StoreScan {
   std::vector<float> limits_;
   std::vector<simd::SelectRange> ranges_;
   ChunkSelection selection_;
-  std::vector<float> minima_;    ///< a row a query: the least bound of each block of the part
+  std::vector<float> minima_;  ///< a row a query: the least bound of each block of the part
   std::vector<float> sample_;
   size_t sample_step_ = 1;
   std::vector<uint32_t> order_;  ///< candidates to refine
@@ -185,7 +185,7 @@ class StoreScan {
   /// Runs pick(block, blocks, selection, list_of) over chunks of `blocks` blocks; list_of(q): where
   /// the candidates of query q go.
   template <class Pick>
-  void over_chunks(size_t blocks, int threads, const Pick& pick);
+  void over_chunks(size_t blocks, size_t queries, int threads, const Pick& pick);
   /// Makes candidates of all vectors with bounds within limits_.
   void select_all(int threads);
   /// Makes candidates of what ranges_ asks for of one part, of `count` queries.

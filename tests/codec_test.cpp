@@ -229,6 +229,36 @@ TEST(CodecEncode, DoesNotDependOnNBatchOrThreads) {
   }
 }
 
+TEST(CodecEncode, AnySourceAndStrideGiveTheSameCodes) {
+  constexpr size_t n = 77;
+  const Codec codec(codec_params(20, 3, true));
+  const Floats x = test_data::gaussian(n, 20, 43);
+  const Floats additive = test_data::gaussian(1, n, 44);
+  Bytes whole(n * codec.code_bytes());
+  codec.encode(x.data(), additive.data(), n, whole.data());
+  const size_t stride = codec.code_bytes() + 5;
+  Bytes apart(n * stride, 0xA5);
+  const auto source = [&](size_t first, size_t count, float* residuals, float* terms) {
+    std::copy_n(x.data() + first * 20, count * 20, residuals);
+    std::copy_n(additive.data() + first, count, terms);
+    return true;
+  };
+  ASSERT_TRUE(codec.encode(source, n, apart.data(), stride, EncodeEffort::standard));
+  for (size_t i = 0; i < n; ++i) {
+    const uint8_t* code = apart.data() + i * stride;
+    ASSERT_TRUE(std::equal(code, code + codec.code_bytes(), whole.data() + i * codec.code_bytes()));
+    ASSERT_EQ(std::count(code + codec.code_bytes(), code + stride, 0xA5), 5);
+  }
+  const auto refuses = [&](size_t first, size_t count, float* residuals, float* terms) {
+    return source(first, count, residuals, terms) && first + count < n;
+  };
+  EXPECT_FALSE(codec.encode(refuses, n, apart.data(), stride, EncodeEffort::standard));
+  EXPECT_NE(message_of([&] {
+              (void)codec.encode(source, n, apart.data(), 3, EncodeEffort::standard);
+            }).find("stride"),
+            std::string::npos);
+}
+
 TEST(CodecEncode, MoreEffortMeansLessDistortion) {
   const Floats x = test_data::gaussian(500, 128, 41);
   for (const int bits : {2, 3, 4, 6}) {

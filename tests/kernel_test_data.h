@@ -42,6 +42,12 @@ inline std::string described(const Codec& codec) {
   return codec.name() + " d=" + std::to_string(codec.dim());
 }
 
+/// rows x 16 Gaussians.
+inline Lanes random_lanes(size_t rows, uint64_t seed) {
+  const Floats x = gaussian(rows, simd::lanes, seed);
+  return {x.begin(), x.end()};
+}
+
 /// n codes with random nibbles and sensible factors.
 inline Bytes random_codes(const CodeLayout& layout, size_t n, uint64_t seed) {
   Rng rng(seed);

@@ -17,19 +17,13 @@ namespace {
 
 using simd::lanes;
 using test_data::Bytes;
-using test_data::codecs_to_compare;
-using test_data::described;
 using test_data::EveryKernelSet;
 using test_data::Floats;
 using test_data::Lanes;
 using test_data::random_codes;
+using test_data::random_lanes;
 using test_data::same_bits;
 using test_data::store_of;
-
-Lanes random_lanes(size_t rows, uint64_t seed) {
-  const Floats x = test_data::gaussian(rows, lanes, seed);
-  return {x.begin(), x.end()};
-}
 
 using FrameKernel = EveryKernelSet;
 
@@ -242,81 +236,6 @@ TEST_P(FrameKernel, SeveralMatrixBlocksHaveTheBitsOfEach) {
       ASSERT_TRUE(same_bits(found.data(), expected.data(), size)) << shape.rows << " " << blocks;
       ASSERT_EQ(found[size], 7.0F);
     }
-  }
-}
-
-// ---- encode ---------------------------------------------------------------------------------
-
-/// One encoded lane block with its memory.
-struct Encoded {
-  Lanes rows;
-  AlignedVector<uint8_t> nibbles;
-  simd::EncodeBlock block{};
-
-  Encoded(const simd::KernelTable& kernels, const simd::EncodeView& view, const Lanes& y)
-      : rows(5 * view.dims * lanes), nibbles(view.layout.planes * view.layout.quads * lanes) {
-    std::copy(y.begin(), y.end(), rows.begin());
-    const size_t step = view.dims * lanes;
-    block.y = rows.data();
-    block.decoded = rows.data() + step;
-    block.sign_part = rows.data() + 2 * step;
-    block.residual = rows.data() + 3 * step;
-    block.scratch = rows.data() + 4 * step;
-    block.nibbles = nibbles.data();
-    kernels.encode_block(view, block);
-  }
-};
-
-/// 16 vectors: a zero one, a tiny and a huge one, one with a single coordinate, Gaussians.
-Lanes vectors_to_encode(size_t dims, uint64_t seed) {
-  Lanes y = random_lanes(dims, seed);
-  for (size_t j = 0; j < dims; ++j) {
-    y[j * lanes + 1] = 0.0F;
-    y[j * lanes + 2] *= 1e-12F;
-    y[j * lanes + 3] *= 1e12F;
-    y[j * lanes + 4] = j == 0 ? -1.0F : 0.0F;
-  }
-  return y;
-}
-
-void expect_same_encoding(const Encoded& found, const Encoded& expected, const std::string& what) {
-  EXPECT_EQ(found.nibbles, expected.nibbles) << what;
-  const simd::EncodeBlock& a = found.block;
-  const simd::EncodeBlock& b = expected.block;
-  const size_t decoded = found.rows.size() / 5;
-  EXPECT_TRUE(same_bits(a.decoded, b.decoded, decoded)) << what;
-  EXPECT_TRUE(same_bits(a.alpha1, b.alpha1, lanes)) << what;
-  EXPECT_TRUE(same_bits(a.alpha, b.alpha, lanes)) << what;
-  EXPECT_TRUE(same_bits(a.beta, b.beta, lanes)) << what;
-  EXPECT_TRUE(same_bits(a.cos2, b.cos2, lanes)) << what;
-}
-
-using EncodeKernel = EveryKernelSet;
-
-TEST_P(EncodeKernel, HasTheScalarNibblesAndFloats) {
-  for (const Codec& codec : codecs_to_compare()) {
-    const simd::EncodeView view = CodecAccess::encode_view(codec);
-    const Lanes y = vectors_to_encode(view.dims, 9);
-    expect_same_encoding(Encoded(kernels(), view, y), Encoded(simd::scalar_kernels, view, y),
-                         described(codec));
-  }
-}
-
-TEST_P(EncodeKernel, ALaneDoesNotDependOnItsCompany) {
-  for (const Codec& codec : codecs_to_compare()) {
-    const simd::EncodeView view = CodecAccess::encode_view(codec);
-    const Lanes y = vectors_to_encode(view.dims, 10);
-    Lanes alone(y.size(), 0.0F);  // lane 0 moves to lane 15, all others vanish
-    for (size_t j = 0; j < view.dims; ++j) {
-      alone[j * lanes + 15] = y[j * lanes];
-    }
-    const Encoded many(kernels(), view, y);
-    const Encoded one(kernels(), view, alone);
-    for (size_t i = 0; i < many.nibbles.size(); i += lanes) {
-      ASSERT_EQ(many.nibbles[i], one.nibbles[i + 15]) << described(codec);
-    }
-    ASSERT_TRUE(same_bits(many.block.alpha, one.block.alpha + 15, 1)) << described(codec);
-    ASSERT_TRUE(same_bits(many.block.alpha1, one.block.alpha1 + 15, 1)) << described(codec);
   }
 }
 
@@ -750,7 +669,6 @@ TEST_P(ScanKernel, UnusedPlacesAreInfinitelyFar) {
 }
 
 RQ_FOR_EVERY_KERNEL_SET(FrameKernel);
-RQ_FOR_EVERY_KERNEL_SET(EncodeKernel);
 RQ_FOR_EVERY_KERNEL_SET(ScanKernel);
 RQ_FOR_EVERY_KERNEL_SET(TableKernel);
 RQ_FOR_EVERY_KERNEL_SET(FixedKernel);

@@ -212,7 +212,7 @@ TEST(SearchSampled, NearestVectorsInOneBlockAreAllFound) {
 }
 
 TEST(SearchSampled, StoresOfSeveralPartsAreBruteForce) {
-  // A part has 4,096 blocks; here the nearest come last, first and in no order.
+  // A part has 1,600 blocks a thread; here the nearest come last, first and in no order.
   constexpr size_t d = 8;
   constexpr size_t n = 270000;
   const Floats x = clustered(n, d, 300, 304);

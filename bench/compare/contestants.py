@@ -49,8 +49,13 @@ def fill_text(text, n, d):
     return re.sub(r"\{d/(\d+)\}", lambda match: str(d // int(match[1])), text)
 
 
-def ours(spec, group, short=False, env=None, sweep=({},), suffix=""):
-    return Contestant(spec + suffix, "ours", {"spec": spec}, group, short, env or {}, sweep)
+def ours(spec, group, short=False, env=None, sweep=({},), suffix="", params=None):
+    index = {"spec": spec, "params": params or {}}
+    return Contestant(spec + suffix, "ours", index, group, short, env or {}, sweep)
+
+
+# The default bound, and narrower ones: fewer whole codes to score, a little less recall.
+BOUNDS = ({}, *({"refine_error_scale": scale} for scale in (0.7, 1.0, 1.5)))
 
 
 def faiss(spec, group, short=False, env=None, sweep=({},), suffix=""):
@@ -84,8 +89,10 @@ def probes(name="nprobe", values=(1, 2, 4, 8, 16, 32, 64, 128), **others):
 
 def _flat():
     for spec in ("RQ2", "RQ2mse", "RQ3", "RQ3mse", "RQ4", "RQ4mse"):
-        yield ours(spec, "flat", short=spec == "RQ3")
-        yield ours("O" + spec, "flat", short=spec in ("RQ3", "RQ4"))
+        yield ours(spec, "flat", short=spec == "RQ3", sweep=BOUNDS)
+        yield ours("O" + spec, "flat", short=spec in ("RQ3", "RQ4"), sweep=BOUNDS)
+    for spec in ("RQ3", "ORQ3", "RQ4", "ORQ4"):
+        yield ours(spec, "flat", suffix=" fast", params={"encode_effort": 0})
     for spec in ("Flat", "SQ8", "PQ{d/2}x4fs", "RR,RaBitQfs2", "RR,RaBitQfs3", "RR,RaBitQfs4"):
         yield faiss(spec, "flat", short=spec in ("Flat", "PQ{d/2}x4fs", "RR,RaBitQfs3"))
     for spec in ("SQ4", "RR,RaBitQfs", "RR,RaBitQ3", "RR,EDEN2", "RR,EDEN3", "RR,EDEN4"):
@@ -97,15 +104,15 @@ def _flat():
 
 def _avx2():
     for spec in ("RQ3", "ORQ3", "ORQ4"):
-        yield ours(spec, "avx2", spec != "ORQ4", OURS_AVX2, suffix=" [avx2]")
+        yield ours(spec, "avx2", spec != "ORQ4", OURS_AVX2, BOUNDS, " [avx2]")
     for spec in ("PQ{d/2}x4fs", "RR,RaBitQfs3", "RR,RaBitQfs4"):
         yield faiss(spec, "avx2", spec.startswith("PQ"), FAISS_AVX2, suffix=" [avx2]")
 
 
 def _highdim():
     for spec in ("RQ2", "RQ2mse", "RQ3", "RQ4", "RQ4mse"):
-        yield ours(spec, "highdim", short=spec == "RQ3")
-        yield ours("O" + spec, "highdim", short=spec == "RQ3")
+        yield ours(spec, "highdim", short=spec == "RQ3", sweep=BOUNDS)
+        yield ours("O" + spec, "highdim", short=spec == "RQ3", sweep=BOUNDS)
     for spec in ("PQ{d/2}x4fs", "RR,RaBitQfs3", "RR,RaBitQfs4"):
         yield faiss(spec, "highdim", short=spec.startswith("PQ"))
     yield from every_turbovec("highdim", short=((4, True, True),))

@@ -7,6 +7,8 @@ matplotlib.use("Agg")  # before pyplot chooses
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
+from bench.compare import report  # noqa: E402
+
 # Told apart in grey by shape, on screen by colour (Okabe and Ito's palette).
 _STYLES = {
     "ours": ("#D55E00", "o", "RotorQuant"),
@@ -39,9 +41,10 @@ def draw(rows, stem, title):
 
 
 def _scatter(path, rows, value, label, title):
-    """Single points carry their names; curves (swept search parameters) are named in the legend."""
+    """Single points carry their names; curves (swept search parameters) are named in the legend,
+    but where only ours have some: there a curve has its name at the default."""
     figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
-    swept = any(row.settings for row in rows)
+    swept = report.peers_swept(rows)
     legends = set()
     drawn = dict.fromkeys(_STYLES, 0)
     for name in dict.fromkeys(row.name for row in rows):
@@ -55,7 +58,7 @@ def _scatter(path, rows, value, label, title):
             marker=marker,
             markersize=7 if kind == "ours" else 5,
             linewidth=1.8 if kind == "ours" else 1.1,
-            linestyle=_LINES[drawn[kind] % len(_LINES)] if swept else "none",
+            linestyle=_LINES[drawn[kind] % len(_LINES)] if swept else "-",
             label=None if legend in legends else legend,
         )
         legends.add(legend)
@@ -71,7 +74,7 @@ def _scatter(path, rows, value, label, title):
     else:
         axes.margins(x=0.12)  # room for names
         axes.legend(loc="best")
-        _label(axes, rows, value)
+        _label(axes, [row for row in rows if not row.settings], value)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -113,6 +113,11 @@ def _best_of_ours(line, rows, peer):
     mine = [row for row in rows if row.kind == "ours"]
     if line.ours:
         mine = [row for row in mine if re.match(line.ours, row.name)]
+        least = peer.recall_10_at_10 + (line.gain or 0.0)
+        # A narrower bound counts where it still has the recall asked for.
+        mine = [row for row in mine if line.gain is not None and row.recall_10_at_10 >= least] or [
+            row for row in mine if not row.settings
+        ]
     else:
         mine = [row for row in mine if matches(row, peer)]
     return max(mine, key=SPEEDS[line.speed][0], default=None)
@@ -130,14 +135,15 @@ def _ratio(speed, mine, peer, of_medians=False):
 
 
 def _described(row):
-    return f"{row.name} {row.recall_10_at_10:.3f} {row.bytes_per_vector:.0f}"
+    name = f"{row.name} {row.settings}".strip()
+    return f"{name} {row.recall_10_at_10:.3f} {row.bytes_per_vector:.0f}"
 
 
 def _shares(rows):
     for sets, most in OUTSIDE_SCAN:
         for row in rows:
             if row.group == "flat" and row.set.startswith(sets) and row.name in ("RQ3", "ORQ3"):
-                if row.scan_share is None:
+                if row.scan_share is None or row.settings:
                     continue
                 outside = 1.0 - row.scan_share
                 verdict = "yes" if outside <= most else "no"
@@ -151,6 +157,8 @@ def _shares(rows):
 def _bandwidth(rows, bandwidth):
     for row in rows:
         if row.group != "highdim" or row.name not in ("RQ3", "ORQ3") or not row.scan_bytes:
+            continue
+        if row.settings:
             continue
         speed = row.scan_bytes / (row.one_us_best * 1e-6)
         share = f"{speed / bandwidth:.0%} of it" if bandwidth else "share unknown"

@@ -107,11 +107,17 @@ def _line(row):
 RECALLS = (0.90, 0.95, 0.99)
 
 
+def peers_swept(rows):
+    """Whether the group has search parameters that trade recall for speed throughout: inverted
+    lists and graphs, not flat indexes."""
+    return any(row.settings for row in rows if row.kind != "ours")
+
+
 def _at_recalls(rows):
     """A second table where search parameters were swept."""
-    swept = [name for name in dict.fromkeys(row.name for row in rows if row.settings)]
-    if not swept:
+    if not peers_swept(rows):
         return []
+    swept = list(dict.fromkeys(row.name for row in rows if row.settings))
     recalls = " / ".join(f"{recall:.2f}" for recall in RECALLS)
     yield from (
         "",

@@ -131,6 +131,17 @@ class ReachTest(unittest.TestCase):
         inexact = row("ORQ3", "ours", recall=0.79, batch=31_000.0)
         self.assertEqual(self.cells([peer, inexact], "ORQ3 against FAISS PQ x4fs")[0][5], "no")
 
+    def test_a_narrower_bound_counts_while_it_has_the_recall(self):
+        peer = row("faiss PQ64x4fs", recall=0.65)
+        rows = [
+            peer,
+            row("ORQ3", "ours", recall=0.9, batch=20_000.0),
+            row("ORQ3", "ours", recall=0.85, batch=32_000.0, settings="refine_error_scale=1.0"),
+            row("ORQ3", "ours", recall=0.79, batch=40_000.0, settings="refine_error_scale=0.7"),
+        ]
+        (batch, _) = self.cells(rows, "ORQ3 against FAISS PQ x4fs")
+        self.assertEqual((batch[3], batch[5]), ("3.20x (3.20x)", "yes"))
+
     def test_only_as_exact_and_as_small_counts(self):
         peer = row("turbovec 4bit", "turbovec", recall=0.85, size=69.0)
         rows = [

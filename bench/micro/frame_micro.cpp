@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// Frames: rotor layers on blocks of 16 vectors (data and, as the sign map O, the signs), the
-// learned frame's matrix on blocks and on one vector, and a query's tables.
+// Frames: rotor layers on blocks of 16 vectors (data and, as the sign map O, the signs) and on one,
+// the learned frame's matrix on blocks, on one vector and on a batch of queries, and a query's
+// tables.
 #include <string>
 #include <vector>
 
 #include "codec_access.h"
+#include "half.h"
 #include "lane_rows.h"
 #include "micro.h"
 
@@ -26,6 +28,39 @@ void rotor(benchmark::State& state, const simd::KernelTable& kernels, size_t d, 
   }
   state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(simd::lanes));
   report.bytes(layers.layers() * block.size() * sizeof(float));
+}
+
+/// One vector by itself.
+void rotor_vector(benchmark::State& state, const simd::KernelTable& kernels, size_t d) {
+  const RotorLayers layers(d, RotorLayers::default_layers(d), 1);
+  const simd::RotorVectorView view = vector_view_of(layers);
+  std::vector<float> vector = gaussian(1, d, 7);
+  AlignedVector<float> scratch(vector_scratch(layers));
+  const Report report(state);
+  for (auto _ : state) {
+    kernels.rotor_vector(view, vector.data(), vector.data(), scratch.data());
+    benchmark::ClobberMemory();
+  }
+  report.bytes(layers.vector_order().matrices.size() * sizeof(float) +
+               layers.vector_order().sources.size() * sizeof(uint32_t));
+}
+
+/// The learned frame of a batch of queries.
+void half_matrix_vectors(benchmark::State& state, const simd::KernelTable& kernels, size_t d) {
+  constexpr size_t n = 32;
+  std::vector<uint16_t> mt;
+  for (const float v : gaussian(d, d, 8)) {
+    mt.push_back(float_to_half(v));
+  }
+  const std::vector<float> x = gaussian(n, d, 9);
+  std::vector<float> y(x.size());
+  const Report report(state);
+  for (auto _ : state) {
+    kernels.half_matrix_vectors(mt.data(), d, d, x.data(), d, n, y.data(), d);
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(n));
+  report.bytes(mt.size() * sizeof(uint16_t));
 }
 
 void matrix_block(benchmark::State& state, const simd::KernelTable& kernels, size_t d) {
@@ -80,6 +115,9 @@ void register_frame(const simd::KernelTable& kernels) {
   for (const size_t d : dimensions) {
     add("rotor_forward", d, [&kernels, d](auto& state) { rotor(state, kernels, d, true); });
     add("rotor_inverse", d, [&kernels, d](auto& state) { rotor(state, kernels, d, false); });
+    add("rotor_vector", d, [&kernels, d](auto& state) { rotor_vector(state, kernels, d); });
+    add("half_matrix_vectors", d,
+        [&kernels, d](auto& state) { half_matrix_vectors(state, kernels, d); });
     add("matrix_block", d, [&kernels, d](auto& state) { matrix_block(state, kernels, d); });
     add("matrix_vector", d, [&kernels, d](auto& state) { matrix_vector(state, kernels, d); });
     add("query_tables_RQ3", d, [&kernels, d](auto& state) { tables(state, kernels, d, false); });

@@ -52,12 +52,13 @@ RQ_INLINE uint32_t argmin16(LaneFloat v) {
   least = _mm256_min_ps(least, _mm256_permute_ps(least, 0xB1));
   const int low = _mm256_movemask_ps(_mm256_cmp_ps(v.part[0], least, _CMP_EQ_OQ));
   const int high = _mm256_movemask_ps(_mm256_cmp_ps(v.part[1], least, _CMP_EQ_OQ));
-  return static_cast<uint32_t>(__builtin_ctz(static_cast<uint32_t>(low | high << 8)));
+  constexpr int last = 0x8000;  // where nothing is equal, since the values are no numbers
+  return static_cast<uint32_t>(__builtin_ctz(static_cast<uint32_t>(low | high << 8 | last)));
 #elif defined(RQ_NEON)
   const float32x4_t least = vdupq_n_f32(
       vminvq_f32(vminq_f32(vminq_f32(v.part[0], v.part[1]), vminq_f32(v.part[2], v.part[3]))));
   uint32x4_t lane = {0, 1, 2, 3};
-  uint32x4_t first = vdupq_n_u32(lanes);
+  uint32x4_t first = vdupq_n_u32(lanes - 1);  // also where the values are no numbers
   for (const FloatPart& part : v.part) {
     first = vminq_u32(first, vbslq_u32(vceqq_f32(part, least), lane, vdupq_n_u32(lanes)));
     lane = vaddq_u32(lane, vdupq_n_u32(4));
@@ -88,10 +89,11 @@ RQ_INLINE LaneInt argmin_rows(Row row) {
 #endif
 }
 
-/// What a quad of 16 vectors is to be coded as, and the node found for each.
-struct QuadTarget {
-  LaneFloat t[4];
-  LaneInt node;
+/// A quad of 16 vectors on its way down the tree.
+struct QuadWork {
+  alignas(64) float target[4][lanes];  ///< what it is to be coded as
+  LaneInt node;                        ///< the node of the last level so far
+  LaneInt child;                       ///< which child of its parent that is
 };
 
 struct LeastScore {
@@ -143,22 +145,20 @@ struct HalfChildren {
   }
 };
 
-/// Nearest of 16 children where every lane has a parent of its own, by |c|^2/2 - <t, c>: lanes
-/// become the children of one vector.
+/// Goes down a level, to the nearest of 16 children by |c|^2/2 - <t, c>. Every lane has a parent of
+/// its own, so lanes become the children of one vector.
 template <class Children>
-RQ_INLINE LaneInt nearest_children(Children children, LaneInt parent, const LaneFloat t[4]) {
-  const LanesInMemory<LaneInt> first_child(parent * Children::stride);
-  const LanesInMemory<LaneFloat> targets[4] = {
-      LanesInMemory<LaneFloat>(t[0]), LanesInMemory<LaneFloat>(t[1]),
-      LanesInMemory<LaneFloat>(t[2]), LanesInMemory<LaneFloat>(t[3])};
-  return argmin_rows([&](int lane) __attribute__((always_inline)) {
+RQ_INLINE void descend(Children children, QuadWork& work) {
+  const LanesInMemory<LaneInt> first_child(work.node * Children::stride);
+  work.child = argmin_rows([&](int lane) __attribute__((always_inline)) {
     const auto first = static_cast<size_t>(first_child.lane[lane]);
     LaneFloat score = children.half_norm(first);
     for (size_t k = 0; k < 4; ++k) {
-      score = score - targets[k].lane[lane] * children.coordinate(first, k);
+      score = score - work.target[k][lane] * children.coordinate(first, k);
     }
     return score;
   });
+  work.node = work.node * static_cast<int32_t>(fanout) + work.child;
 }
 
 /// Returns whether a nibble was another one before.
@@ -172,19 +172,20 @@ RQ_INLINE bool store_nibbles(LaneInt index, uint8_t* nibbles) {
 }
 
 /// Levels beyond the tree: one more bit a coordinate each, of the embedded index of the residual.
-/// parent: nodes of level 2; decoded: the tree's centroid, refined.
+/// decoded: the tree's centroid, refined.
 RQ_INLINE void scalar_levels(const TreeView& tree, const EmbeddedScalar& scalar, size_t quad_tree,
-                             const LaneFloat t[4], LaneInt parent, LaneFloat decoded[4],
-                             uint8_t* nibbles, size_t plane_stride) {
+                             const QuadWork& work, LaneFloat decoded[4], uint8_t* nibbles,
+                             size_t plane_stride) {
   const size_t bits = tree.scalar_bits;
   const float* scales = tree.leaf_scales + quad_tree * 256 * 4;
+  const LaneInt parent = work.node >> 4;
   for (size_t lane = 0; lane < lanes; ++lane) {
     const float* scale = scales + static_cast<size_t>(parent[lane]) * 4;
     for (size_t level = 0; level < bits; ++level) {
       nibbles[level * plane_stride + lane] = 0;
     }
     for (unsigned k = 0; k < 4; ++k) {
-      const float value = (t[k][lane] - decoded[k][lane]) / scale[k];
+      const float value = (work.target[k][lane] - decoded[k][lane]) / scale[k];
       size_t heap = 1;
       for (size_t level = 0; level < bits; ++level) {
         const unsigned bit = value >= scalar.thresholds[heap] ? 1 : 0;
@@ -221,75 +222,83 @@ RQ_INLINE HalfChildren learned_children(const TreeView& tree, size_t quad) {
           tree.level3_norms + quad * parents * lanes};
 }
 
-/// Levels 1 and 2 of a quad. Returns whether a nibble is another one than before.
-RQ_INLINE bool first_levels(const LevelTask& task, size_t quad, QuadTarget& target) {
+// The steps of a quad. Each returns whether a nibble is another one than before.
+
+RQ_INLINE bool first_level(const LevelTask& task, size_t quad, QuadWork& work) {
+  LaneFloat t[4];
   for (size_t k = 0; k < 4; ++k) {
     const size_t row = (quad * 4 + k) * lanes;
-    target.t[k] = load_lanes(task.u + row);
+    t[k] = load_lanes(task.u + row);
     if (task.sign_part != nullptr) {
-      target.t[k] = target.t[k] - task.step * load_lanes(task.sign_part + row);
+      t[k] = t[k] - task.step * load_lanes(task.sign_part + row);
     }
+    store_lanes(work.target[k], t[k]);
   }
-  const size_t tree = tree_of(task.tree, quad);
-  uint8_t* plane = task.nibbles + quad * lanes;
-  const float* level1 = task.tree.level1 + tree * fanout * 5;
-  target.node = nearest_of<0, static_cast<int>(fanout)>(level1, target.t).index;
-  bool changed = store_nibbles(target.node, plane);
-  if (task.tree.levels >= 2) {
-    const FloatChildren children{task.tree.level2 + tree * fanout * FloatChildren::stride};
-    const LaneInt child = nearest_children(children, target.node, target.t);
-    changed |= store_nibbles(child, plane + task.quads * lanes);
-    target.node = target.node * static_cast<int32_t>(fanout) + child;
-  }
-  return changed;
+  const float* level1 = task.tree.level1 + tree_of(task.tree, quad) * fanout * 5;
+  work.node = nearest_of<0, static_cast<int>(fanout)>(level1, t).index;
+  return store_nibbles(work.node, task.nibbles + quad * lanes);
 }
 
-/// The other levels, and what all of them decode to. Returns as first_levels.
-RQ_INLINE bool last_levels(const LevelTask& task, size_t quad, const QuadTarget& target) {
+RQ_INLINE bool second_level(const LevelTask& task, size_t quad, QuadWork& work) {
   const size_t tree = tree_of(task.tree, quad);
-  const size_t plane_stride = task.quads * lanes;
-  uint8_t* plane = task.nibbles + quad * lanes;
-  LaneFloat found[4];
-  bool changed = false;
-  if (task.tree.levels < 3) {
-    const size_t nodes = task.tree.levels == 1 ? fanout : fanout * fanout;
-    const float* centroids = task.tree.centroids[task.tree.levels - 1] + tree * nodes * 4;
-    gather_quads(centroids, target.node, found);
-  } else if (task.tree.level3_halves != nullptr) {
-    const HalfChildren children = learned_children(task.tree, quad);
-    const LaneInt child = nearest_children(children, target.node, target.t);
-    changed = store_nibbles(child, plane + 2 * plane_stride);
-    gather_halves(children.table, target.node * HalfChildren::stride + child, found);
+  descend(FloatChildren{task.tree.level2 + tree * fanout * FloatChildren::stride}, work);
+  return store_nibbles(work.child, task.nibbles + (task.quads + quad) * lanes);
+}
+
+RQ_INLINE bool third_level(const LevelTask& task, size_t quad, QuadWork& work) {
+  if (task.tree.level3_halves != nullptr) {
+    descend(learned_children(task.tree, quad), work);
   } else {
-    constexpr size_t parents = fanout * fanout;
-    const FloatChildren children{task.tree.level3 + tree * parents * FloatChildren::stride};
-    const LaneInt child = nearest_children(children, target.node, target.t);
-    changed = store_nibbles(child, plane + 2 * plane_stride);
-    gather_quads(task.tree.centroids[2] + tree * parents * fanout * 4,
-                 target.node * static_cast<int32_t>(fanout) + child, found);
+    descend(FloatChildren{task.tree.level3}, work);  // learned trees have halves
   }
-  if (task.tree.scalar_bits > 0) {
-    scalar_levels(task.tree, task.scalar, tree, target.t, target.node, found,
-                  plane + 3 * plane_stride, plane_stride);
+  return store_nibbles(work.child, task.nibbles + (2 * task.quads + quad) * lanes);
+}
+
+/// What all levels decode to; levels beyond the tree are coded here.
+RQ_INLINE void finish_quad(const LevelTask& task, size_t quad, const QuadWork& work) {
+  const TreeView& tree = task.tree;
+  const size_t quad_tree = tree_of(tree, quad);
+  LaneFloat found[4];
+  if (tree.level3_halves != nullptr) {
+    const LaneInt first_child = (work.node >> 4) * HalfChildren::stride;
+    gather_halves(learned_children(tree, quad).table, first_child + work.child, found);
+  } else {
+    const auto levels = static_cast<unsigned>(tree.levels);
+    const size_t nodes = static_cast<size_t>(1) << (4 * levels);
+    gather_quads(tree.centroids[levels - 1] + quad_tree * nodes * 4, work.node, found);
+  }
+  if (tree.scalar_bits > 0) {
+    scalar_levels(tree, task.scalar, quad_tree, work, found,
+                  task.nibbles + (3 * task.quads + quad) * lanes, task.quads * lanes);
   }
   for (size_t k = 0; k < 4; ++k) {
     const size_t row = (quad * 4 + k) * lanes;
     store_lanes(task.decoded + row, found[k]);
     store_lanes(task.residual + row, load_lanes(task.u + row) - found[k]);
   }
-  return changed;
 }
 
 /// Greedy descent for every quad. Returns whether a nibble of the tree is another one than before.
-/// A quad's levels wait for each other, so two quads are under way at a time.
+/// A quad's steps wait for each other, so those of several quads are under way at a time. (Where
+/// `at` is less than what is taken off, the difference is a large number.)
 bool encode_levels(const LevelTask& task) {
-  QuadTarget targets[2];
-  bool changed = first_levels(task, 0, targets[0]);
-  for (size_t quad = 0; quad < task.quads; ++quad) {
-    if (quad + 1 < task.quads) {
-      changed |= first_levels(task, quad + 1, targets[(quad + 1) % 2]);
+  constexpr size_t steps = 4;
+  QuadWork work[steps];
+  const auto levels = static_cast<size_t>(task.tree.levels);
+  bool changed = false;
+  for (size_t at = 0; at < task.quads + steps - 1; ++at) {
+    if (at < task.quads) {
+      changed |= first_level(task, at, work[at % steps]);
     }
-    changed |= last_levels(task, quad, targets[quad % 2]);
+    if (levels >= 2 && at - 1 < task.quads) {
+      changed |= second_level(task, at - 1, work[(at - 1) % steps]);
+    }
+    if (levels >= 3 && at - 2 < task.quads) {
+      changed |= third_level(task, at - 2, work[(at - 2) % steps]);
+    }
+    if (at - 3 < task.quads) {
+      finish_quad(task, at - 3, work[(at - 3) % steps]);
+    }
   }
   return changed;
 }
@@ -328,11 +337,9 @@ RQ_INLINE CodeSums finish_decoding(const EncodeView& view, const EncodeBlock& bl
   CodeSums sums{};
   const bool has_levels = view.layout.levels > 0;
   for (size_t quad = 0; quad < view.layout.quads; ++quad) {
-    LaneFloat first[4] = {};
-    if (has_levels) {
-      gather_quads(view.tree.centroids[0] + tree_of(view.tree, quad) * fanout * 4,
-                   from_bytes(block.nibbles + quad * lanes), first);
-    }
+    const size_t tree = has_levels ? tree_of(view.tree, quad) : 0;
+    const float* columns = view.tree.level1_columns + tree * fanout * quad_dims;
+    const LaneInt nibbles = from_bytes(block.nibbles + quad * lanes);
     for (size_t k = 0; k < 4; ++k) {
       const size_t row = (quad * 4 + k) * lanes;
       const LaneFloat u = load_lanes(block.y + row);
@@ -343,7 +350,7 @@ RQ_INLINE CodeSums finish_decoding(const EncodeView& view, const EncodeBlock& bl
       }
       sums.product = sums.product + u * decoded;
       sums.energy = sums.energy + decoded * decoded;
-      sums.first = sums.first + u * first[k];
+      sums.first = sums.first + u * lookup16(columns + k * fanout, nibbles);
     }
   }
   return sums;

@@ -45,6 +45,8 @@ struct TreeView {
   size_t trees;        ///< 1 or one a quad
   /// [tree][child][5]: four coordinates and half the squared norm.
   const float* level1;
+  /// [tree][4][child]: the coordinates alone; of signs alone, theirs.
+  const float* level1_columns;
   /// [tree][node 16][5][child 16]
   const float* level2;
   /// [tree][node 256][5][child 16]

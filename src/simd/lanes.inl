@@ -260,6 +260,44 @@ RQ_INLINE float reduce_add(LaneFloat v) {
 #endif
 }
 
+/// table[index[lane]] for a 16-entry table (64-byte aligned) and indices 0..15.
+RQ_INLINE LaneFloat lookup16(const float* table, LaneInt index) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<LaneFloat>(
+      _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), _mm512_load_ps(table)));
+#elif defined(__AVX2__)
+  const __m256 low = _mm256_load_ps(table);
+  const __m256 high = _mm256_load_ps(table + 8);
+  LaneFloat result;
+  for (size_t i = 0; i < 2; ++i) {
+    const auto half = reinterpret_cast<__m256i>(index.part[i]);
+    const __m256 from_low = _mm256_permutevar8x32_ps(low, half);
+    const __m256 from_high = _mm256_permutevar8x32_ps(high, half);
+    const __m256 is_high = _mm256_castsi256_ps(_mm256_slli_epi32(half, 28));  // bit 3 -> sign
+    result.part[i] = _mm256_blendv_ps(from_low, from_high, is_high);
+  }
+  return result;
+#elif defined(RQ_NEON)
+  const auto* bytes = reinterpret_cast<const uint8_t*>(table);
+  const uint8x16x4_t entries = {
+      {vld1q_u8(bytes), vld1q_u8(bytes + 16), vld1q_u8(bytes + 32), vld1q_u8(bytes + 48)}};
+  LaneFloat result;
+  for (size_t i = 0; i < 4; ++i) {  // each index becomes those of its float's four bytes
+    const uint32x4_t places =
+        vmlaq_u32(vdupq_n_u32(0x03020100U), reinterpret_cast<uint32x4_t>(index.part[i]),
+                  vdupq_n_u32(0x04040404U));
+    result.part[i] = reinterpret_cast<FloatPart>(vqtbl4q_u8(entries, vreinterpretq_u8_u32(places)));
+  }
+  return result;
+#else
+  LaneFloat result;
+  for (size_t lane = 0; lane < 16; ++lane) {
+    result[lane] = table[index[lane]];
+  }
+  return result;
+#endif
+}
+
 /// 16 numbers of 0 .. 127 as bytes.
 RQ_INLINE void to_bytes(LaneInt v, uint8_t* bytes) {
 #if defined(__AVX512F__)
@@ -283,6 +321,12 @@ RQ_INLINE LaneInt from_bytes(const uint8_t* bytes) {
 #if defined(__AVX512F__)
   return reinterpret_cast<LaneInt>(
       _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes))));
+#elif defined(__AVX2__)
+  const __m128i all = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
+  LaneInt v;
+  v.part[0] = reinterpret_cast<IntPart>(_mm256_cvtepu8_epi32(all));
+  v.part[1] = reinterpret_cast<IntPart>(_mm256_cvtepu8_epi32(_mm_srli_si128(all, 8)));
+  return v;
 #else
   LaneInt v;
   for (size_t lane = 0; lane < 16; ++lane) {
