@@ -34,6 +34,7 @@
 #include "errors.h"
 #include "faiss_ext/IndexRotorQuant.h"
 #include "faiss_ext/index_io.h"
+#include "faiss_ext/index_parameters.h"
 #include "index_spec.h"
 #include "machine_limits.h"
 #include "rotorquant/simd.h"
@@ -78,7 +79,7 @@ class Server {
   std::string path_;
   size_t rows_ = 0;  ///< 0: all
   std::string spec_;
-  std::vector<rotorquant::tools::ParamSetting> index_settings_;
+  std::vector<std::pair<std::string, double>> index_settings_;
   Dataset data_;  ///< without the base: that is read for each build and dropped after it
   std::unique_ptr<faiss::Index> index_;
   rotorquant::tools::SearchSetup setup_;
@@ -92,7 +93,11 @@ class Server {
     data_ = rotorquant::tools::read_dataset(path_, 0, request.value("queries", size_t{0}),
                                             rotorquant::tools::Parts::queries_and_truth);
     spec_ = rotorquant::tools::expand_placeholders(request.at("index").at("spec"), data_.d);
-    index_settings_ = settings_of(request.at("index").value("params", json::object()));
+    index_settings_.clear();
+    const json params = request.at("index").value("params", json::object());
+    for (const auto& [name, value] : params.items()) {
+      index_settings_.emplace_back(name, value.get<double>());
+    }
     rotorquant::tools::make_index(spec_, data_.d, data_.distance);  // says early what is wrong
     return {{"kernels", rotorquant::simd_active()}};
   }
@@ -102,7 +107,9 @@ class Server {
     const Dataset whole = rotorquant::tools::read_dataset(path_, rows_);
     index_ = rotorquant::tools::make_index(spec_, whole.d, whole.distance);
     const auto n = static_cast<rotorquant::idx_t>(whole.n);
-    apply(index_settings_);
+    for (const auto& [name, value] : index_settings_) {
+      rotorquant::set_index_parameter(index(), name, value);
+    }
     const Stopwatch training;
     index_->train(n, whole.base.data());
     const double train_seconds = training.seconds();
@@ -120,16 +127,12 @@ class Server {
   }
 
   json set(const json& request) {
-    apply(settings_of(request.at("params")));
-    return json::object();
-  }
-
-  static std::vector<rotorquant::tools::ParamSetting> settings_of(const json& params) {
     std::vector<rotorquant::tools::ParamSetting> settings;
-    for (const auto& [name, value] : params.items()) {
+    for (const auto& [name, value] : request.at("params").items()) {
       settings.push_back({name, value.is_string() ? value.get<std::string>() : value.dump()});
     }
-    return settings;
+    apply(settings);
+    return json::object();
   }
 
   json search(const json& request) {

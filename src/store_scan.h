@@ -117,7 +117,7 @@ struct ChunkSelection {
 /// What keeps candidates few is a limit known before they are picked. A first pass notes the least
 /// bound of every block; the vectors with the least bounds of all are refined first, and their k-th
 /// best is all but the final threshold: only blocks with a bound within it are looked at again.
-/// Stores are searched in parts of so many blocks that the notes of a pass stay in cache.
+/// Stores are searched in parts, so that blocks are in the cache still when they are.
 class StoreScan {
  public:
   StoreScan(const Codec& codec, const Space& space, const CodeStore& store,

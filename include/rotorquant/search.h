@@ -36,7 +36,7 @@ struct SearchStats {
   size_t blocks_scanned = 0;
   size_t candidates = 0;     ///< vectors whose bound was within the limit of the scan
   size_t refined = 0;        ///< vectors scored from their whole code
-  size_t rescans = 0;        ///< queries whose limit had been guessed too low
+  size_t rescans = 0;        ///< GPUs: queries whose limit had been guessed too low
   size_t lists_scanned = 0;  ///< inverted lists, summed over queries
   double coarse_seconds = 0.0;
   double prepare_seconds = 0.0;

@@ -200,15 +200,15 @@ RQ_INLINE void scalar_levels(const TreeView& tree, const EmbeddedScalar& scalar,
 
 /// The levels of one lane block, and what they are to code.
 struct LevelTask {
+  LaneFloat step;  ///< with sign_part
   const TreeView& tree;
   const EmbeddedScalar& scalar;
   size_t quads;
   const float* u;          ///< P x 16
   const float* sign_part;  ///< P x 16: coded is u - step * sign_part; null: u
-  LaneFloat step;
-  uint8_t* nibbles;  ///< out: levels x quads x 16
-  float* decoded;    ///< out: P x 16
-  float* residual;   ///< out: P x 16, u - decoded
+  uint8_t* nibbles;        ///< out: levels x quads x 16
+  float* decoded;          ///< out: P x 16
+  float* residual;         ///< out: P x 16, u - decoded
 };
 
 RQ_INLINE size_t tree_of(const TreeView& tree, size_t quad) {
@@ -387,8 +387,8 @@ void encode_block(const EncodeView& view, EncodeBlock& block) {
 
   const bool has_levels = view.layout.levels > 0;
   float* residual = block.residual;
-  LevelTask levels{view.tree, *view.scalar,  view.layout.quads, block.y, nullptr,
-                   {},        block.nibbles, block.decoded,     residual};
+  LevelTask levels{{},      view.tree,     *view.scalar,  view.layout.quads, block.y,
+                   nullptr, block.nibbles, block.decoded, residual};
   if (has_levels) {
     encode_levels(levels);
   } else {

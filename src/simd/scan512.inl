@@ -57,7 +57,7 @@ RQ_INLINE void for_bounds(const uint8_t* block, size_t padded_quads, const ScanQ
     const __m512 offset = _mm512_set1_ps(queries[q].offset);
     for (int v = 0; v < 4; ++v) {
       const __m512 product = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(sums.sum[q][v]), offset);
-      use(q, static_cast<size_t>(16 * v),
+      use(q, 16 * static_cast<size_t>(v),
           _mm512_fnmadd_ps(lanes_of[v].alpha, product, lanes_of[v].additive));
     }
   }
