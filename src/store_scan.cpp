@@ -2,7 +2,9 @@
 #include "store_scan.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "stage_timer.h"
@@ -24,8 +26,35 @@ constexpr size_t part_blocks = 1600;
 constexpr size_t seed_factor = 6;
 constexpr size_t least_seed_factor = 2;
 constexpr size_t seeded_share = 12;  ///< one block in so many
-/// Minima looked at, about, to find the bound of a rank.
-constexpr size_t usual_sample = 160;
+/// The rank, as a multiple of the seeds, of a bound that is all but sure to lie beyond the
+/// threshold.
+constexpr size_t taken_factor = 16;
+/// A part with so many blocks within the limit already, as a multiple of the seeds, needs none.
+constexpr size_t unseeded_factor = 4;
+
+/// The least value. A loop over 16 partial results: what compilers turn into vectors.
+float least_of(const float* values, size_t n) {
+  std::array<float, simd::lanes> least;
+  least.fill(infinity);
+  size_t i = 0;
+  for (; i + simd::lanes <= n; i += simd::lanes) {
+    for (size_t lane = 0; lane < simd::lanes; ++lane) {
+      least[lane] = values[i + lane] < least[lane] ? values[i + lane] : least[lane];
+    }
+  }
+  for (; i < n; ++i) {
+    least[0] = std::min(least[0], values[i]);
+  }
+  return *std::min_element(least.begin(), least.end());
+}
+
+size_t count_within(const float* values, size_t n, float limit) {
+  uint32_t count = 0;
+  for (size_t i = 0; i < n; ++i) {
+    count += values[i] <= limit ? 1 : 0;
+  }
+  return count;
+}
 
 }  // namespace
 
@@ -202,22 +231,31 @@ void StoreScan::scan_minima(size_t first_block, size_t blocks, int threads) {
   }
 }
 
-/// Ranks are counted in a sample: what they are for asks for no more. Filtered stores, which may
-/// have few blocks left, are looked at in full.
-void StoreScan::sample_minima(size_t q, const Part& part) {
-  const float* minima = minima_.data() + q * part.blocks;
-  const bool filtered = allowed_.masks() != nullptr;
-  sample_step_ = filtered ? 1 : std::max<size_t>(1, part.blocks / usual_sample);
-  sample_.clear();
-  for (size_t b = 0; b < part.blocks; b += sample_step_) {
-    if (minima[b] < infinity) {
-      sample_.push_back(minima[b]);
+float StoreScan::bound_of_rank(const float* minima, size_t blocks, size_t rank) {
+  // 16 groups of blocks, spread over all of them and each so large that one of its blocks on
+  // average is wanted: 1 - 1/e of the groups' minima, ten, should be within the bound.
+  constexpr size_t groups = 16;
+  constexpr size_t groups_within = 10;
+  const size_t sampled = std::max<size_t>(blocks / rank, 1) * groups;
+  if (allowed_.masks() == nullptr && sampled <= blocks) {
+    const size_t step = blocks / sampled;
+    std::array<float, groups> least;
+    least.fill(infinity);
+    for (size_t i = 0; i < sampled; ++i) {
+      least[i % groups] = std::min(least[i % groups], minima[i * step]);
     }
+    std::nth_element(least.begin(), least.begin() + groups_within - 1, least.end());
+    return least[groups_within - 1];
   }
-}
-
-float StoreScan::sampled_bound(size_t rank) {
-  const auto at = sample_.begin() + static_cast<std::ptrdiff_t>(rank);
+  // Small stores, and filtered ones, which may have few blocks left, are looked at in full.
+  sample_.clear();
+  std::copy_if(minima, minima + blocks, std::back_inserter(sample_),
+               [](float bound) { return bound < infinity; });
+  if (sample_.empty()) {
+    return infinity;
+  }
+  const size_t place = std::min(rank, sample_.size() * 3 / 4);
+  const auto at = sample_.begin() + static_cast<std::ptrdiff_t>(place);
   std::nth_element(sample_.begin(), at, sample_.end());
   return *at;
 }
@@ -330,25 +368,25 @@ void StoreScan::refine_candidates(size_t q, float from, float to) {
 /// lies, stays a candidate.
 void StoreScan::rank_seeds(size_t q, const Part& part) {
   Query& query = queries_[q];
+  const float* minima = minima_.data() + q * part.blocks;
+  query.least = least_of(minima, part.blocks);
   query.seeded = -infinity;
   query.taken = -infinity;
-  sample_minima(q, part);
-  if (sample_.empty()) {
-    return;
-  }
-  const float reached = std::min(query.top.threshold(), no_limit);
-  const size_t last = sample_.size() * 3 / 4;
-  const float taken = std::min(sampled_bound(last), reached);
   const size_t k = query.top.k();
   const size_t seeds =
       std::clamp(part.blocks / seeded_share, least_seed_factor * k, seed_factor * k);
-  const float seeded = sampled_bound(std::min(seeds / sample_step_, last));
+  const float reached = std::min(query.top.threshold(), no_limit);
+  if (reached < no_limit && count_within(minima, part.blocks, reached) <= unseeded_factor * seeds) {
+    return;
+  }
+  const float seeded = bound_of_rank(minima, part.blocks, seeds);
   if (seeded >= reached) {
     return;
   }
   query.seeded = seeded;
-  query.taken = taken;
-  ranges_[q] = {-infinity, seeded, -infinity, taken};
+  query.taken =
+      std::min(std::max(bound_of_rank(minima, part.blocks, taken_factor * seeds), seeded), reached);
+  ranges_[q] = {-infinity, seeded, -infinity, query.taken};
   select_again(part, q, 1, 1);
   const StageTimer timer(params_.stats != nullptr, stats_.refine_seconds);
   refine_candidates(q, -infinity, seeded);
@@ -376,8 +414,7 @@ void StoreScan::rank_candidates(size_t q) {
   Query& query = queries_[q];
   stats_.candidates += query.candidates.size();
   // The nearer half by bound first: it lowers the threshold for the other.
-  const float middle =
-      query.seeded > -infinity ? 0.5F * (query.seeded + query.top.threshold()) : infinity;
+  const float middle = 0.5F * (std::max(query.seeded, query.least) + query.top.threshold());
   refine_candidates(q, query.seeded, middle);
   refine_candidates(q, middle, infinity);
   query.candidates.clear();

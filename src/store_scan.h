@@ -138,6 +138,7 @@ class StoreScan {
     CodecQuery codec_query;
     ScanTable table;
     float base = 0.0F;
+    float least = 0.0F;  ///< of the part's minima
     /// Of blocks of the part with minima up to here ...
     float seeded = 0.0F;
     /// ... bounds up to here are candidates already; those up to `seeded` are refined.
@@ -169,7 +170,6 @@ class StoreScan {
   ChunkSelection selection_;
   std::vector<float> minima_;  ///< a row a query: the least bound of each block of the part
   std::vector<float> sample_;
-  size_t sample_step_ = 1;
   std::vector<uint32_t> order_;  ///< candidates to refine
   SearchStats stats_;
 
@@ -178,10 +178,8 @@ class StoreScan {
   float error_margin(const ScanTable& table) const;
   /// Notes the minima of blocks first_block ... for all queries.
   void scan_minima(size_t first_block, size_t blocks, int threads);
-  /// sample_: of the finite minima of a query, one block in sample_step_.
-  void sample_minima(size_t q, const Part& part);
-  /// The bound of a rank, counted from 0, in sample_.
-  float sampled_bound(size_t rank);
+  /// A bound that about `rank` >= 1 of these minima are within; +infinity where nothing is allowed.
+  float bound_of_rank(const float* minima, size_t blocks, size_t rank);
   /// Runs pick(block, blocks, selection, list_of) over chunks of `blocks` blocks; list_of(q): where
   /// the candidates of query q go.
   template <class Pick>
