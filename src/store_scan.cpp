@@ -237,7 +237,7 @@ float StoreScan::bound_of_rank(const float* minima, size_t blocks, size_t rank) 
   constexpr size_t groups = 16;
   constexpr size_t groups_within = 10;
   const size_t sampled = std::max<size_t>(blocks / rank, 1) * groups;
-  if (allowed_.masks() == nullptr && sampled <= blocks) {
+  if (sampled <= blocks) {
     const size_t step = blocks / sampled;
     std::array<float, groups> least;
     least.fill(infinity);
@@ -245,9 +245,11 @@ float StoreScan::bound_of_rank(const float* minima, size_t blocks, size_t rank) 
       least[i % groups] = std::min(least[i % groups], minima[i * step]);
     }
     std::nth_element(least.begin(), least.begin() + groups_within - 1, least.end());
-    return least[groups_within - 1];
+    if (least[groups_within - 1] < infinity) {
+      return least[groups_within - 1];
+    }
   }
-  // Small stores, and filtered ones, which may have few blocks left, are looked at in full.
+  // Small stores, and filtered ones with few blocks left, are looked at in full.
   sample_.clear();
   std::copy_if(minima, minima + blocks, std::back_inserter(sample_),
                [](float bound) { return bound < infinity; });

@@ -55,7 +55,7 @@ def ours(spec, group, short=False, env=None, sweep=({},), suffix="", params=None
 
 
 # The default bound, and narrower ones: fewer whole codes to score, a little less recall.
-BOUNDS = ({}, *({"refine_error_scale": scale} for scale in (0.7, 1.0, 1.5)))
+BOUNDS = ({}, *({"refine_error_scale": scale} for scale in (0.5, 0.7, 1.0, 1.5)))
 
 
 def faiss(spec, group, short=False, env=None, sweep=({},), suffix=""):

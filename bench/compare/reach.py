@@ -53,7 +53,7 @@ def _lines():
         yield Line(work, "highdim", "", r"faiss PQ\d+x4fs$", "batch", 2.0, f"{code}$", 0.0)
     for code in ("RQ3", "ORQ3", "RQ4", "ORQ4"):
         yield Line(f"add {code}", "flat", "sift", "faiss RR,RaBitQ3$", "add", 5.0, f"{code}$")
-    yield Line("add, fast effort", "flat", "sift", "turbovec", "add", 1.0, r"O?RQ[34] fast$")
+    yield Line("add, fast effort", "flat", "sift", "turbovec [34]bit", "add", 1.0, r"O?RQ[34] fast$")
 
 
 LINES = tuple(_lines())
