@@ -41,10 +41,13 @@ def draw(rows, stem, title):
 
 
 def _scatter(path, rows, value, label, title):
-    """Single points carry their names; curves (swept search parameters) are named in the legend,
-    but where only ours have some: there a curve has its name at the default."""
+    """Single points carry their names; curves (swept search parameters) are named in the legend.
+    Where only ours have some, they are thin lines from the default, which has the name."""
     figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
     swept = report.peers_swept(rows)
+    if not swept:
+        # Codes of another effort are searched as fast: they differ in what adding them takes.
+        rows = [row for row in rows if not row.name.endswith(" fast")]
     legends = set()
     drawn = dict.fromkeys(_STYLES, 0)
     for name in dict.fromkeys(row.name for row in rows):
@@ -52,8 +55,12 @@ def _scatter(path, rows, value, label, title):
         kind = of_name[0].kind
         colour, marker, maker = _STYLES[kind]
         legend = name if swept else maker
+        named = [row for row in of_name if swept or not row.settings]
+        if len(named) < len(of_name):
+            others = sorted((row.recall_10_at_10, value(row)) for row in of_name)
+            axes.plot(*zip(*others), color=colour, marker=".", markersize=3, linewidth=0.7)
         axes.plot(
-            *zip(*sorted((row.recall_10_at_10, value(row)) for row in of_name)),
+            *zip(*sorted((row.recall_10_at_10, value(row)) for row in named)),
             color=colour,
             marker=marker,
             markersize=7 if kind == "ours" else 5,
