@@ -7,6 +7,8 @@
 #include <array>
 #include <cmath>
 
+#include "value_range.h"
+
 namespace rotorquant {
 namespace {
 
@@ -17,31 +19,14 @@ constexpr size_t buckets = 256;
 }  // namespace
 
 bool LeastOf::fill_buckets(const float* scores, size_t n) {
-  // Loops over 16 partial results: what compilers turn into vectors.
-  std::array<float, simd::lanes> low;
-  std::array<float, simd::lanes> high;
-  low.fill(infinity);
-  high.fill(-infinity);
-  size_t i = 0;
-  for (; i + simd::lanes <= n; i += simd::lanes) {
-    for (size_t lane = 0; lane < simd::lanes; ++lane) {
-      const float score = scores[i + lane];
-      low[lane] = score < low[lane] ? score : low[lane];
-      high[lane] = score > high[lane] ? score : high[lane];
-    }
-  }
-  for (; i < n; ++i) {
-    low[0] = std::min(low[0], scores[i]);
-    high[0] = std::max(high[0], scores[i]);
-  }
-  const float least = *std::min_element(low.begin(), low.end());
-  const float range = *std::max_element(high.begin(), high.end()) - least;
+  const auto [least, greatest] = range_of(scores, n);
+  const float range = greatest - least;
   const float scale = static_cast<float>(buckets - 1) / range;
   if (!std::isfinite(range) || !std::isfinite(scale)) {
     return false;
   }
   bucket_.resize(n);
-  for (i = 0; i < n; ++i) {
+  for (size_t i = 0; i < n; ++i) {
     bucket_[i] = static_cast<int32_t>((scores[i] - least) * scale);
   }
   return true;

@@ -3,8 +3,6 @@
 
 // What the searches of stores, inverted lists and devices agree on about the limits of a scan.
 
-#include <cmath>
-#include <cstddef>
 #include <limits>
 
 namespace rotorquant {
@@ -22,12 +20,5 @@ constexpr float rounding_error_scale = 4.0F;
 constexpr float widest_list_error_scale = 2.0F;
 /// The second bound is so much nearer that a wider margin costs little, and it loses nothing then.
 constexpr float second_error_scale_more = 1.0F;
-
-/// A rank in a sample of n / step that is behind the k-th best of all n with a chance of more than
-/// 99 %: the number of the k best that fall into the sample, plus 1.9 standard deviations, and one.
-inline size_t safe_rank(size_t k, size_t step) {
-  const double expected = static_cast<double>(k) / static_cast<double>(step);
-  return static_cast<size_t>(std::ceil(expected + 1.9 * std::sqrt(expected))) + 1;
-}
 
 }  // namespace rotorquant

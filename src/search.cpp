@@ -148,11 +148,8 @@ float Space::split_query(const float* q, size_t d, float* residual) const {
     std::copy_n(q, d, residual);
     return metric == Metric::l2 ? static_cast<float>(product(q, q, d)) : 0.0F;
   }
-  for (size_t j = 0; j < d; ++j) {
-    residual[j] = q[j] - centre[j];
-  }
-  return static_cast<float>(metric == Metric::l2 ? product(residual, residual, d)
-                                                 : -product(centre.data(), q, d));
+  const double squared = simd::active_kernels().residual(q, centre.data(), nullptr, d, residual);
+  return static_cast<float>(metric == Metric::l2 ? squared : -product(centre.data(), q, d));
 }
 
 void search(const Codec& codec, const Space& space, const CodeStore& store, const float* queries,

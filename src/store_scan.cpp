@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "stage_timer.h"
+#include "value_range.h"
 
 namespace rotorquant {
 namespace {
@@ -31,22 +32,6 @@ constexpr size_t seeded_share = 12;  ///< one block in so many
 constexpr size_t taken_factor = 16;
 /// A part with so many blocks within the limit already, as a multiple of the seeds, needs none.
 constexpr size_t unseeded_factor = 4;
-
-/// The least value. A loop over 16 partial results: what compilers turn into vectors.
-float least_of(const float* values, size_t n) {
-  std::array<float, simd::lanes> least;
-  least.fill(infinity);
-  size_t i = 0;
-  for (; i + simd::lanes <= n; i += simd::lanes) {
-    for (size_t lane = 0; lane < simd::lanes; ++lane) {
-      least[lane] = values[i + lane] < least[lane] ? values[i + lane] : least[lane];
-    }
-  }
-  for (; i < n; ++i) {
-    least[0] = std::min(least[0], values[i]);
-  }
-  return *std::min_element(least.begin(), least.end());
-}
 
 size_t count_within(const float* values, size_t n, float limit) {
   uint32_t count = 0;
@@ -217,17 +202,17 @@ void StoreScan::prepare(const float* queries, size_t count) {
   stats_.queries += count;
 }
 
-void StoreScan::scan_minima(size_t first_block, size_t blocks, int threads) {
+void StoreScan::scan_minima(const Part& part, int threads) {
   const StageTimer timer(params_.stats != nullptr, stats_.scan_seconds);
-  stats_.blocks_scanned += count_ * blocks;
-  minima_.resize(std::max(minima_.size(), count_ * blocks));
+  stats_.blocks_scanned += count_ * part.blocks;
+  minima_.resize(std::max(minima_.size(), count_ * part.blocks));
   const size_t chunk = std::max<size_t>(1, chunk_bytes / store_.block_bytes());
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
-  for (size_t b = 0; b < blocks; b += chunk) {
-    store_.kernels().block_minima(store_.block(first_block + b), std::min(chunk, blocks - b),
-                                  store_.block_bytes(), store_.padded_quads(), scans_.data(),
-                                  count_, allowed_.masks(first_block + b), minima_.data() + b,
-                                  blocks);
+  for (size_t b = 0; b < part.blocks; b += chunk) {
+    store_.kernels().block_minima(
+        store_.block(part.first_block + b), std::min(chunk, part.blocks - b), store_.block_bytes(),
+        store_.padded_quads(), scans_.data(), count_, allowed_.masks(part.first_block + b),
+        minima_.data() + b, part.blocks);
   }
 }
 
@@ -371,7 +356,7 @@ void StoreScan::refine_candidates(size_t q, float from, float to) {
 void StoreScan::rank_seeds(size_t q, const Part& part) {
   Query& query = queries_[q];
   const float* minima = minima_.data() + q * part.blocks;
-  query.least = least_of(minima, part.blocks);
+  query.least = range_of(minima, part.blocks).low;
   query.seeded = -infinity;
   query.taken = -infinity;
   const size_t k = query.top.k();
@@ -423,7 +408,7 @@ void StoreScan::rank_candidates(size_t q) {
 }
 
 void StoreScan::rank_part(const Part& part, int threads) {
-  scan_minima(part.first_block, part.blocks, threads);
+  scan_minima(part, threads);
   for (size_t q = 0; q < count_; ++q) {
     rank_seeds(q, part);
   }
@@ -435,7 +420,7 @@ void StoreScan::rank_part(const Part& part, int threads) {
 
 /// The least bounds so far stay candidates: at least `length` of them, where there are as many.
 void StoreScan::shortlist_part(const Part& part, size_t length, int threads) {
-  scan_minima(part.first_block, part.blocks, threads);
+  scan_minima(part, threads);
   for (size_t q = 0; q < count_; ++q) {
     // So many blocks hold as many vectors within the bound of this rank.
     if (length <= part.blocks) {

@@ -176,8 +176,8 @@ class StoreScan {
   void prepare(const float* queries, size_t count);
   /// What the bound allows for, in units of <q', a_1>.
   float error_margin(const ScanTable& table) const;
-  /// Notes the minima of blocks first_block ... for all queries.
-  void scan_minima(size_t first_block, size_t blocks, int threads);
+  /// Notes the minima of a part's blocks for all queries.
+  void scan_minima(const Part& part, int threads);
   /// A bound that about `rank` >= 1 of these minima are within; +infinity where nothing is allowed.
   float bound_of_rank(const float* minima, size_t blocks, size_t rank);
   /// Runs pick(block, blocks, selection, list_of) over chunks of `blocks` blocks; list_of(q): where

@@ -176,18 +176,25 @@ const std::vector<Shape> many_shapes = {{64, 1},   {64, 100}, {128, 129}, {192, 
                                         {33, 257}, {1, 1},    {52, 128},  {100, 300}};
 const std::vector<size_t> vector_counts = {0, 1, 2, 3, 4, 5, 7, 8, 9, 17};
 
+/// multiply(mt, rows, ...): a kernel that takes n vectors; mt: a matrix as it takes it, of the
+/// values of `wide`.
+template <class Matrix, class Multiply>
+void expect_each_as_one(const simd::KernelTable& kernels, const Shape& shape, const Matrix& mt,
+                        const Floats& wide, const Multiply& multiply) {
+  for (const size_t n : vector_counts) {
+    const Floats found =
+        products(shape, n, [&](const float* x, size_t x_stride, float* y, size_t y_stride) {
+          multiply(mt.data(), shape.rows, shape.cols, x, x_stride, n, y, y_stride);
+        });
+    ASSERT_TRUE(same_bits(found, one_by_one(kernels, wide, shape, n)))
+        << shape.rows << " x " << shape.cols << " n " << n;
+  }
+}
+
 TEST_P(FrameKernel, MatrixVectorsHasTheBitsOfMatrixVector) {
   for (const Shape& shape : many_shapes) {
     const Floats mt = test_data::gaussian(shape.cols, shape.rows, 9);
-    for (const size_t n : vector_counts) {
-      const Floats found =
-          products(shape, n, [&](const float* x, size_t x_stride, float* y, size_t y_stride) {
-            kernels().matrix_vectors(mt.data(), shape.rows, shape.cols, x, x_stride, n, y,
-                                     y_stride);
-          });
-      ASSERT_TRUE(same_bits(found, one_by_one(kernels(), mt, shape, n)))
-          << shape.rows << " x " << shape.cols << " n " << n;
-    }
+    expect_each_as_one(kernels(), shape, mt, mt, kernels().matrix_vectors);
   }
 }
 
@@ -205,15 +212,7 @@ TEST_P(FrameKernel, HalfMatrixVectorsHasTheBitsOfTheWidenedMatrix) {
       halves[i] = edges[i];
       wide[i] = half_to_float(edges[i]);
     }
-    for (const size_t n : vector_counts) {
-      const Floats found =
-          products(shape, n, [&](const float* x, size_t x_stride, float* y, size_t y_stride) {
-            kernels().half_matrix_vectors(halves.data(), shape.rows, shape.cols, x, x_stride, n, y,
-                                          y_stride);
-          });
-      ASSERT_TRUE(same_bits(found, one_by_one(kernels(), wide, shape, n)))
-          << shape.rows << " x " << shape.cols << " n " << n;
-    }
+    expect_each_as_one(kernels(), shape, halves, wide, kernels().half_matrix_vectors);
   }
 }
 

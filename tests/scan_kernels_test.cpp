@@ -176,51 +176,64 @@ TEST_P(ScanKernel, BlockMinimaAreTheLeastAllowedBounds) {
   }
 }
 
-/// What select() found for one query, with the room that its contract asks for.
-struct Selected {
-  Floats bounds;
-  std::vector<uint32_t> ids;
-  simd::Selection out{};
+constexpr uint32_t first_selected_id = 640;
 
-  explicit Selected(size_t blocks) : bounds(blocks * block_vectors + 18), ids(bounds.size()) {
-    out = {bounds.data(), ids.data(), 2};  // two entries are there already
-    ids[1] = 77;
+/// What a selecting kernel found for each of some queries, with the room that its contract asks
+/// for.
+class Selections {
+ public:
+  Selections(size_t queries, size_t blocks) {
+    for (size_t q = 0; q < queries; ++q) {
+      bounds_.emplace_back(blocks * block_vectors + 18);
+      ids_.emplace_back(bounds_.back().size());
+      ids_.back()[1] = 77;
+    }
+    for (size_t q = 0; q < queries; ++q) {
+      out_.push_back({bounds_[q].data(), ids_[q].data(), 2});  // two entries are there already
+    }
   }
+  simd::Selection* out() { return out_.data(); }
+
+  /// Expects, after the two, the allowed vectors that wanted(q, block, bound) is true of.
+  template <class Wanted>
+  void expect(const simd::KernelTable& kernels, const CodeStore& store, const Queries& queries,
+              const std::vector<uint64_t>& allowed, const Wanted& wanted) const {
+    for (size_t q = 0; q < out_.size(); ++q) {
+      std::vector<uint32_t> ids = {0, 77};
+      Floats expected = {0.0F, 0.0F};
+      for (size_t b = 0; b < store.blocks(); ++b) {
+        Floats bounds(block_vectors);
+        kernels.block_bounds(store.block(b), store.padded_quads(), queries.scans[q], bounds.data());
+        for (size_t v = 0; v < block_vectors; ++v) {
+          const bool counts = allowed.empty() || ((allowed[b] >> v) & 1U) != 0;
+          if (counts && wanted(q, b, bounds[v])) {
+            ids.push_back(static_cast<uint32_t>(first_selected_id + b * block_vectors + v));
+            expected.push_back(bounds[v]);
+          }
+        }
+      }
+      ASSERT_EQ(out_[q].count, ids.size()) << "query " << q << " of " << out_.size();
+      ASSERT_TRUE(std::equal(ids.begin(), ids.end(), out_[q].ids)) << "query " << q;
+      ASSERT_TRUE(same_bits(out_[q].bounds, expected.data(), expected.size())) << "query " << q;
+    }
+  }
+
+ private:
+  std::vector<Floats> bounds_;
+  std::vector<std::vector<uint32_t>> ids_;
+  std::vector<simd::Selection> out_;
 };
 
 void expect_selection(const simd::KernelTable& kernels, const CodeStore& store,
                       const Queries& queries, const Floats& limits,
                       const std::vector<uint64_t>& allowed) {
-  constexpr uint32_t first_id = 640;
   const size_t count = queries.scans.size();
-  std::vector<Selected> selected;
-  std::vector<simd::Selection> out;
-  selected.reserve(count);
-  for (size_t q = 0; q < count; ++q) {
-    selected.emplace_back(store.blocks());
-    out.push_back(selected.back().out);
-  }
+  Selections found(count, store.blocks());
   kernels.select(store.block(0), store.blocks(), store.block_bytes(), store.padded_quads(),
                  queries.scans.data(), count, limits.data(),
-                 allowed.empty() ? nullptr : allowed.data(), first_id, out.data());
-  for (size_t q = 0; q < count; ++q) {
-    std::vector<uint32_t> ids = {0, 77};
-    Floats expected = {0.0F, 0.0F};
-    for (size_t b = 0; b < store.blocks(); ++b) {
-      Floats bounds(block_vectors);
-      kernels.block_bounds(store.block(b), store.padded_quads(), queries.scans[q], bounds.data());
-      for (size_t v = 0; v < block_vectors; ++v) {
-        const bool counts = allowed.empty() || ((allowed[b] >> v) & 1U) != 0;
-        if (counts && bounds[v] <= limits[q]) {
-          ids.push_back(static_cast<uint32_t>(first_id + b * block_vectors + v));
-          expected.push_back(bounds[v]);
-        }
-      }
-    }
-    ASSERT_EQ(out[q].count, ids.size()) << "query " << q << " of " << count;
-    ASSERT_TRUE(std::equal(ids.begin(), ids.end(), out[q].ids)) << "query " << q;
-    ASSERT_TRUE(same_bits(out[q].bounds, expected.data(), expected.size())) << "query " << q;
-  }
+                 allowed.empty() ? nullptr : allowed.data(), first_selected_id, found.out());
+  found.expect(kernels, store, queries, allowed,
+               [&](size_t q, size_t /*block*/, float bound) { return bound <= limits[q]; });
 }
 
 TEST_P(ScanKernel, SelectFindsTheAllowedVectorsWithinTheLimit) {
@@ -250,43 +263,22 @@ TEST_P(ScanKernel, SelectFindsTheAllowedVectorsWithinTheLimit) {
 void expect_selection_again(const simd::KernelTable& kernels, const CodeStore& store,
                             const Queries& queries, const std::vector<simd::SelectRange>& ranges,
                             const std::vector<uint64_t>& allowed) {
-  constexpr uint32_t first_id = 640;
   const size_t count = queries.scans.size();
   const size_t stride = store.blocks() + 1;
   const uint64_t* masks = allowed.empty() ? nullptr : allowed.data();
   Floats minima(count * stride);
   kernels.block_minima(store.block(0), store.blocks(), store.block_bytes(), store.padded_quads(),
                        queries.scans.data(), count, masks, minima.data(), stride);
-  std::vector<Selected> selected;
-  std::vector<simd::Selection> out;
-  selected.reserve(count);
-  for (size_t q = 0; q < count; ++q) {
-    selected.emplace_back(store.blocks());
-    out.push_back(selected.back().out);
-  }
+  Selections found(count, store.blocks());
   kernels.select_again(store.block(0), store.blocks(), store.block_bytes(), store.padded_quads(),
                        queries.scans.data(), count, minima.data(), stride, ranges.data(), masks,
-                       first_id, out.data());
-  for (size_t q = 0; q < count; ++q) {
-    std::vector<uint32_t> ids = {0, 77};
-    Floats expected = {0.0F, 0.0F};
-    for (size_t b = 0; b < store.blocks(); ++b) {
-      Floats bounds(block_vectors);
-      kernels.block_bounds(store.block(b), store.padded_quads(), queries.scans[q], bounds.data());
-      const float least = minima[q * stride + b];
-      const bool listed = least > ranges[q].blocks_above && least <= ranges[q].blocks_to;
-      for (size_t v = 0; v < block_vectors; ++v) {
-        const bool counts = listed && (allowed.empty() || ((allowed[b] >> v) & 1U) != 0);
-        if (counts && bounds[v] > ranges[q].above && bounds[v] <= ranges[q].to) {
-          ids.push_back(static_cast<uint32_t>(first_id + b * block_vectors + v));
-          expected.push_back(bounds[v]);
-        }
-      }
-    }
-    ASSERT_EQ(out[q].count, ids.size()) << "query " << q << " of " << count;
-    ASSERT_TRUE(std::equal(ids.begin(), ids.end(), out[q].ids)) << "query " << q;
-    ASSERT_TRUE(same_bits(out[q].bounds, expected.data(), expected.size())) << "query " << q;
-  }
+                       first_selected_id, found.out());
+  found.expect(kernels, store, queries, allowed, [&](size_t q, size_t block, float bound) {
+    const simd::SelectRange& range = ranges[q];
+    const float least = minima[q * stride + block];
+    return least > range.blocks_above && least <= range.blocks_to && bound > range.above &&
+           bound <= range.to;
+  });
 }
 
 TEST_P(ScanKernel, SelectAgainFindsWhatItsRangesAskFor) {

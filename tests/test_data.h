@@ -133,6 +133,16 @@ inline Codec ready_codec(const CodecParams& params) {
   return codec;
 }
 
+/// A few codes of each kind.
+inline std::vector<Codec> some_codecs(size_t d) {
+  return {ready_codec(codec_params(d, 1, true)),
+          ready_codec(codec_params(d, 3, true)),
+          ready_codec(codec_params(d, 5, false)),
+          ready_codec(codec_params(d, 3, true, FrameKind::haar)),
+          ready_codec(codec_params(d, 3, true, FrameKind::learned)),
+          ready_codec(codec_params(d, 8, false, FrameKind::learned))};
+}
+
 inline uint32_t bits_of(float value) {
   return std::bit_cast<uint32_t>(value);
 }

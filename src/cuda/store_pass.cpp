@@ -2,6 +2,8 @@
 #include "cuda/store_pass.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstddef>
 #include <limits>
 
 #include "scan_limits.h"
@@ -16,6 +18,13 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr size_t sample_step = 8;
 constexpr size_t least_sampled = 64;
 constexpr size_t most_sampled = 16384;
+
+/// A rank in a sample of n / step that is behind the k-th best of all n with a chance of more than
+/// 99 %: the number of the k best that fall into the sample, plus 1.9 standard deviations, and one.
+size_t safe_rank(size_t k, size_t step) {
+  const double expected = static_cast<double>(k) / static_cast<double>(step);
+  return static_cast<size_t>(std::ceil(expected + 1.9 * std::sqrt(expected))) + 1;
+}
 
 /// StoreScan::error_margin.
 float error_scale(const Codec& codec, const SearchParams& params, bool rounding_only) {
